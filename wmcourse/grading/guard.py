@@ -1,0 +1,149 @@
+"""Run somebody's code so that nothing it does stops the notebook: not an error, a loop, a flood of prints or a mess.
+
+This guard is for a learner's own process, against accidents. Against malice the grader has a wall of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from wmcourse.grading.exercise import Mistake
+
+SHOWN_OUTPUT = 2_000  # characters of what an answer prints that we keep
+
+
+class TimeUp(BaseException):
+    """The answer used up its time; not an Exception, so that `except Exception` in an answer cannot hold it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a guarded call ended: `kind` is passed, failed, error, open or timed out; `message` says why."""
+
+    kind: str
+    message: str = ""
+    printed: str = ""
+
+
+def run_guarded(call: Callable[[], Any], seconds: float) -> Outcome:
+    """Call and catch everything: errors, exits, endless loops and recursion; keep what it prints, undo what it sets.
+
+    The time limit needs a Unix alarm and the main thread (Jupyter's cells run there). Elsewhere, on Windows for
+    instance, an endless answer is ended by interrupting the kernel; the verdict then says so.
+    """
+    out = _Head(SHOWN_OUTPUT)
+    with _undone(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        outcome = _outcome(call, seconds)
+    return Outcome(outcome.kind, outcome.message, out.text())
+
+
+def _outcome(call: Callable[[], Any], seconds: float) -> Outcome:
+    try:
+        _call_within(call, seconds)
+    except NotImplementedError:
+        return Outcome("open", "not written yet")
+    except Mistake as mistake:
+        return Outcome("failed", str(mistake))
+    except TimeUp:
+        likely = f"no answer within {seconds:g} s: does a loop or a wait never end?"
+        return Outcome("timed out", f"likely: {likely}")
+    except RecursionError:
+        return Outcome("error", "likely: the function calls itself without end: which call should stop the recursion?")
+    except KeyboardInterrupt:
+        return Outcome("timed out", "likely: you interrupted the kernel while this answer ran")
+    except BaseException as error:  # SystemExit included: an answer must not end the kernel
+        return Outcome("error", explain(error))
+    return Outcome("passed")
+
+
+def explain(error: BaseException) -> str:
+    """An error in the learner's words: its type and text, and the learner's own line if the traceback has one."""
+    said = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    steps = traceback.extract_tb(error.__traceback__)
+    own = [step for step in steps if "wmcourse" not in step.filename and not _is_library(step.filename)]
+    line = f"\nline:   {own[-1].line}" if own and own[-1].line else ""
+    return f"came:   {text}{line}\nlikely: your code raised this error: which of its inputs did it not expect?"
+
+
+def _is_library(filename: str) -> bool:
+    return "site-packages" in filename or filename.startswith((sys.base_prefix, "<frozen"))
+
+
+class _Head(io.TextIOBase):
+    """A text stream that keeps its first characters and counts the rest."""
+
+    def __init__(self, limit: int):
+        self.limit, self.kept, self.total = limit, "", 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        self.kept += text[: max(0, self.limit - len(self.kept))]
+        self.total += len(text)
+        return len(text)
+
+    def text(self) -> str:
+        more = self.total - len(self.kept)
+        return self.kept + (f"... and {more:,} more characters" if more else "")
+
+
+@contextlib.contextmanager
+def _undone() -> Iterator[None]:
+    """Put back what an answer could leave changed: random states, gradient mode, default dtype."""
+    python, numpy, limit = random.getstate(), np.random.get_state(), sys.getrecursionlimit()
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(0)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        sys.setrecursionlimit(limit)
+
+
+def _call_within(call: Callable[[], Any], seconds: float) -> None:
+    """Call, and after `seconds` raise TimeUp in the main thread, again at every later line until the code gives way."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        call()
+        return
+    home = sys._getframe()
+    tracer = sys.gettrace()
+
+    def insist(frame: FrameType, event: str, arg: Any) -> Any:
+        raise TimeUp
+
+    def ring(signum: int, frame: FrameType | None) -> None:
+        # A bare `except:` in the answer would swallow one TimeUp, so every later line of it raises another.
+        sys.settrace(insist)
+        while frame is not None and frame is not home:
+            frame.f_trace = insist
+            frame = frame.f_back
+        raise TimeUp
+
+    # No context manager here: its __exit__ is a Python function, and `insist` would stop it, too.
+    handler = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        call()
+    finally:
+        sys.settrace(tracer)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)

@@ -1,0 +1,61 @@
+"""Plots: one look for every lesson, and one color for a method wherever it appears (Okabe & Ito's palette)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# A method's color and line style. The colors stay apart for the color-blind, the styles in grey print, too.
+METHODS = {
+    "real": ("#000000", "-"),
+    "exact": ("#000000", "-"),
+    "learned model": ("#0072B2", "-"),
+    "linear model": ("#E69F00", "--"),
+    "copy last": ("#999999", ":"),
+    "random": ("#999999", ":"),
+    "aligned": ("#0072B2", "-"),
+    "misaligned": ("#D55E00", "--"),
+    "two frames": ("#0072B2", "-"),
+    "one frame": ("#D55E00", "--"),
+    "reparameterized": ("#0072B2", "-"),
+    "score function": ("#D55E00", "--"),
+    "score function with baseline": ("#E69F00", "-."),
+    "cured": ("#009E73", "-"),
+    "collapsed": ("#D55E00", "--"),
+}
+
+
+def figure(rows: int = 1, columns: int = 1, *, width: float = 4.2, height: float = 3.0) -> tuple[Figure, Any]:
+    """A figure and its axes (one Axes, or a numpy array of them) with the course's plain look; sizes in inches a panel."""
+    fig, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), layout="constrained")
+    for axis in fig.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    return fig, axes
+
+
+def curve(axis: Axes, x: Sequence[float] | Tensor, y: Tensor, method: str, label: str | None = None) -> None:
+    """A method's line, (T,), or for several seeds, (S, T), its median and the range between the seeds."""
+    color, style = METHODS[method]
+    y = torch.as_tensor(y).detach().cpu()
+    if y.dim() == 2:
+        axis.fill_between(x, y.amin(0), y.amax(0), color=color, alpha=0.2, linewidth=0)
+        y = y.median(0).values
+    axis.plot(x, y, color=color, linestyle=style, label=label or method)
+
+
+def frames(axis: Axes, row: Tensor, title: str = "", gap: int = 1) -> None:
+    """Frames (T, 1, H, W) in a row, ink dark on white; floats in [0, 1] or uint8."""
+    row = torch.as_tensor(row).detach().cpu().float() / (255.0 if row.dtype == torch.uint8 else 1.0)
+    padded = torch.nn.functional.pad(row[:, 0], (0, gap), value=0.35)
+    axis.imshow(torch.cat(list(padded), dim=1)[:, :-gap], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.set_ylabel(title, rotation=0, ha="right", va="center")
+    axis.spines[:].set_visible(False)
