@@ -1,4 +1,4 @@
-"""The proof of the checks: every wrong answer is rejected in the case that names its mistake, every right one passes."""
+"""The proof of the checks: every wrong answer fails in the case that names its mistake, every right one passes."""
 
 from __future__ import annotations
 

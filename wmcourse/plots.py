@@ -32,7 +32,7 @@ METHODS = {
 
 
 def figure(rows: int = 1, columns: int = 1, *, width: float = 4.2, height: float = 3.0) -> tuple[Figure, Any]:
-    """A figure and its axes (one Axes, or a numpy array of them) with the course's plain look; sizes in inches a panel."""
+    """A figure and its axes (one, or a numpy array) with the course's plain look; sizes in inches a panel."""
     fig, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), layout="constrained")
     for axis in fig.axes:
         axis.spines[["top", "right"]].set_visible(False)

@@ -58,24 +58,30 @@ def record_episode(env: gym.Env, policy: Policy, seed: int) -> Episode:
     """
     obs, action, reward, terminated, truncated = [], [], [], [], []
     seen, _ = env.reset(seed=seed)
-    obs.append(seen)
+    obs.append(np.array(seen))  # a copy: an environment may fill the same array anew at every step
     over = False
     while not over:
         taken = policy(seen)
         seen, earned, ended, cut, _ = env.step(taken)
-        obs.append(seen)
-        action.append(taken)
+        obs.append(np.array(seen))
+        action.append(np.array(taken))
         reward.append(earned)
         terminated.append(ended)
         truncated.append(cut)
         over = ended or cut
     return Episode(
-        torch.as_tensor(np.stack(obs)),
-        torch.as_tensor(np.stack(action)),
+        _stacked(obs),
+        _stacked(action),
         torch.as_tensor(np.array(reward, np.float32)),
         torch.as_tensor(np.array(terminated, bool)),
         torch.as_tensor(np.array(truncated, bool)),
     )
+
+
+def _stacked(parts: list[np.ndarray]) -> Tensor:
+    """Numbers with a fraction as float32; frames and discrete actions keep their type."""
+    array = np.stack(parts)
+    return torch.as_tensor(array.astype(np.float32) if array.dtype.kind == "f" else array)
 
 
 def record_episodes(env: gym.Env, policy: Policy, count: int, seed: int) -> list[Episode]:
@@ -123,13 +129,16 @@ class Replay:
         return sum(len(episode.action) for episode in self.episodes)
 
     def add(self, *episodes: Episode) -> None:
-        """Keep these episodes; ValueError where one is not aligned."""
+        """Keep these episodes; ValueError, and none kept, where one is not aligned or goes on after its end."""
         for episode in episodes:
             steps = len(episode.action)
             if len(episode.obs) != steps + 1 or any(len(part) != steps for part in episode[2:]):
                 lengths = {name: len(part) for name, part in episode._asdict().items()}
                 raise ValueError(f"an episode of T steps has T + 1 observations and T of the rest, and {lengths} came")
-            self.episodes.append(episode)
+            ended = (episode.terminated | episode.truncated).nonzero().flatten()
+            if len(ended) and ended[0] < steps - 1:
+                raise ValueError(f"this episode ended at step {int(ended[0])}, and {steps - 1 - int(ended[0])} more follow")
+        self.episodes += episodes
         while len(self.episodes) > 1 and len(self) > self.capacity:
             self.episodes.pop(0)
         self._transitions = self._stream = None

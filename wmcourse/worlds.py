@@ -29,7 +29,8 @@ def make_pendulum(
     """Pendulum-v1: a rod on a motor too weak to lift it in one go; truncated after 200 steps, never terminated.
 
     The observation is (cos, sin) of the angle, 0 at the top, and the angular velocity in radian per second: shape (3,).
-    The action is a torque in [-2, 2], shape (1,). The reward is -(angle² + 0.1 velocity² + 0.001 torque²), in [-16.3, 0].
+    The action is a torque in [-2, 2], shape (1,). The reward is
+    -(angle² + 0.1 velocity² + 0.001 torque²), in [-16.3, 0].
 
     Args:
         hide_velocity: leave the velocity out: shape (2,).
@@ -39,7 +40,10 @@ def make_pendulum(
 
     Raises:
         MissingDependency: pixels were asked for and pygame is not installed.
+        ValueError: a negative noise_std, a frame size that does not fit, or a velocity to hide in a frame, which has none.
     """
+    if pixels and hide_velocity:
+        raise ValueError("one frame shows no velocity: leave hide_velocity out with pixels")
     env = make("Pendulum-v1", render_mode="rgb_array" if pixels else None)
     if pixels:
         env = PixelObservation(env, frame_size)
@@ -132,6 +136,23 @@ class PixelObservation(gym.ObservationWrapper):
         step = side // 2 // self.size
         frame = ink.reshape(self.size, step, self.size, step).mean(axis=(1, 3))
         return np.clip(frame * 1.6, 0, 255).astype(np.uint8)[None]  # the rod's red reaches nearly full scale
+
+
+def render_angles(angle: Tensor, frame_size: int = FRAME_SIZE) -> Tensor:
+    """The pendulum's frame at each of T angles (T,) in radian, 0 at the top: uint8 (T, 1, frame_size, frame_size).
+
+    Raises:
+        MissingDependency: pygame is not installed.
+    """
+    env = make_pendulum(pixels=True, frame_size=frame_size)
+    env.reset(seed=0)
+    pendulum: Any = env.unwrapped
+    frames = []
+    for radian in angle.tolist():
+        pendulum.state = np.array([radian, 0.0])
+        frames.append(env.observation(None))  # type: ignore[attr-defined]
+    env.close()
+    return torch.as_tensor(np.stack(frames))
 
 
 def angle_of(obs: Tensor) -> Tensor:

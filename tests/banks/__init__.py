@@ -1,4 +1,4 @@
-"""Banks of answers: for every exercise plausible wrong ones, each with the case that must name its mistake, and right ones.
+"""Banks of answers: for every exercise wrong ones, each with the case that must name its mistake, and right ones.
 
-    python -m tests.banks          print the table of kills
+python -m tests.banks          print the table of kills
 """

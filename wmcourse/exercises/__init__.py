@@ -17,7 +17,19 @@ from wmcourse.grading.exercise import Case, Draw, Exercise, Mistake
 from wmcourse.grading.progress import remember
 from wmcourse.grading.verdict import Verdict, grade_answer
 
-__all__ = ["Case", "Draw", "Exercise", "Mistake", "UnknownExercise", "Verdict", "catalogue", "check", "find", "grade", "hint"]
+__all__ = [
+    "Case",
+    "Draw",
+    "Exercise",
+    "Mistake",
+    "UnknownExercise",
+    "Verdict",
+    "catalogue",
+    "check",
+    "find",
+    "grade",
+    "hint",
+]
 
 Answer = TypeVar("Answer")
 

@@ -313,8 +313,12 @@ def _(answer: Callable, draw: Draw) -> None:
         mistakes={
             "always the likeliest class: where is the dice roll?": hot(logits.detach()),
             "the sign of the Gumbel noise is turned around": hot(logits.detach() - gumbel),
-            "the uniform numbers are added as they are: they should become Gumbel noise": hot(logits.detach() + uniform),
-            "the Gumbel noise is added to the probabilities: it belongs to the logits": hot(logits.softmax(-1) + gumbel),
+            "the uniform numbers are added as they are: they should become Gumbel noise": hot(
+                logits.detach() + uniform
+            ),
+            "the Gumbel noise is added to the probabilities: it belongs to the logits": hot(
+                logits.softmax(-1) + gumbel
+            ),
             "only the noise decides: where do the logits come in?": hot(gumbel),
         },
     )

@@ -35,7 +35,8 @@ def difference(value: Tensor, wanted: Tensor) -> tuple[float, str]:
     """The largest absolute difference of two tensors of one shape, and where it is, in words."""
     if not value.numel():
         return 0.0, "nothing to compare"
-    gap = (value.detach().double() - wanted.detach().double()).abs()
+    value, wanted = value.detach(), wanted.detach()
+    gap = (value.double() - wanted.double()).abs()
     gap = torch.where(gap.isnan(), torch.inf, gap)
     if value.dim() == 0:
         return gap.item(), f"yours {value.item():.4g}, wanted {wanted.item():.4g}"

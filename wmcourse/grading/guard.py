@@ -22,7 +22,7 @@ import torch
 
 from wmcourse.grading.exercise import Mistake
 
-SHOWN_OUTPUT = 2_000  # characters of what an answer prints that we keep
+SHOWN_OUTPUT = 600  # characters of what an answer prints that we keep
 
 
 class TimeUp(BaseException):

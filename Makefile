@@ -1,0 +1,37 @@
+# make lab · make test · make notebooks (LESSON=03 for one) · make kills · make lint
+
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS := 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+lab: .venv/installed
+	$(BIN)/wmcourse start my-lessons
+	cd my-lessons && ../$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) 00_start_here.ipynb
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+notebooks: .venv/installed-test
+	$(BIN)/python -m wmcourse.authoring.build $(LESSON)
+	$(BIN)/ruff format --quiet solutions
+
+kills: .venv/installed-test
+	$(BIN)/python -m tests.banks
+
+lint: .venv/installed-test
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# Installed again when what is asked for changes.
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch .venv/installed $@
+
+.PHONY: lab test notebooks kills lint

@@ -1,0 +1,93 @@
+"""Answers are read from notebooks by name, wherever the cells are; what cannot be read is said with its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from wmcourse.exercises import catalogue, grade
+from wmcourse.grading.handin import DefinedTwice, HandIn, UnreadableNotebook, is_stub, read_handin
+
+ANSWER = "def reparameterize(mean, std, noise):\n    return mean + std * noise"
+STUB = 'def reparameterize(mean, std, noise):\n    """Doc."""\n    raise NotImplementedError  # your code here'
+
+
+def handin(tmp_path: Path, *cells) -> HandIn:
+    path = tmp_path / "03.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(c) if isinstance(c, str) else c for c in cells]), path)
+    return read_handin(path, catalogue())
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (ANSWER,),
+        ("x = 1\n" + ANSWER + "\nprint(3)",),
+        ("%matplotlib inline\n!ls\n" + ANSWER,),
+        (
+            "import torch as t",
+            "def helper(a, b):\n    return t.mul(a, b)",
+            ANSWER.replace("std * noise", "helper(std, noise)"),
+        ),
+        ("SCALE = 1.0", ANSWER.replace("std *", "SCALE * std *")),
+        ("reparameterize = lambda mean, std, noise: mean + std * noise",),
+        (STUB, ANSWER),
+        (ANSWER, STUB),
+        (ANSWER, ANSWER),
+        (new_markdown_cell(ANSWER),),
+        ("raise ValueError('an experiment')", ANSWER),
+        ("def straight_through(logits, uniform:\n    broken", ANSWER),
+    ],
+)
+def test_an_answer_is_found(tmp_path, cells) -> None:
+    assert grade("reparameterize", handin(tmp_path, *cells).load("reparameterize")).passed
+
+
+def test_a_marked_cell_with_a_syntax_error_is_an_answer_that_does_not_run(tmp_path) -> None:
+    cell = new_code_cell("def reparameterize(:", metadata={"exercise": "reparameterize"})
+    found = handin(tmp_path, cell)
+    with pytest.raises(SyntaxError):
+        found.load("reparameterize")
+
+
+def test_two_different_answers_are_said(tmp_path) -> None:
+    found = handin(tmp_path, ANSWER, ANSWER.replace("+", "-"))
+    with pytest.raises(
+        DefinedTwice, match="03.ipynb answers reparameterize twice, differently: the second is in cell 2"
+    ):
+        found.load("reparameterize")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hello", "{}", "[1, 2]", '{"cells": 3, "nbformat": 4, "nbformat_minor": 5}', "\x00"]
+)
+def test_what_is_no_notebook_is_said_with_its_path(tmp_path, text) -> None:
+    path = tmp_path / "mine.ipynb"
+    path.write_text(text)
+    with pytest.raises(UnreadableNotebook, match=r"mine\.ipynb: (is not a Jupyter notebook|holds no exercise)"):
+        read_handin(path, catalogue())
+
+
+def test_a_notebook_without_exercises_and_a_missing_one_are_said(tmp_path) -> None:
+    with pytest.raises(UnreadableNotebook, match="holds no exercise"):
+        handin(tmp_path, "x = 1")
+    with pytest.raises(UnreadableNotebook, match="no such file"):
+        read_handin(tmp_path / "gone.ipynb", catalogue())
+
+
+def test_a_format_3_notebook_is_read(tmp_path) -> None:
+    from nbformat import v3
+
+    notebook = v3.new_notebook(worksheets=[v3.new_worksheet(cells=[v3.new_code_cell(ANSWER)])])
+    path = tmp_path / "old.ipynb"
+    path.write_text(v3.writes_json(notebook))
+    assert grade("reparameterize", read_handin(path, catalogue()).load("reparameterize")).passed
+
+
+def test_stubs_are_told_from_answers() -> None:
+    assert is_stub(STUB)
+    assert not is_stub(ANSWER)
+    assert not is_stub("def f(x):\n    if x < 0:\n        raise NotImplementedError\n    return x")
