@@ -56,7 +56,7 @@ def test_a_marked_cell_with_a_syntax_error_is_an_answer_that_does_not_run(tmp_pa
 def test_two_different_answers_are_said(tmp_path) -> None:
     found = handin(tmp_path, ANSWER, ANSWER.replace("+", "-"))
     with pytest.raises(
-        DefinedTwice, match="03.ipynb answers reparameterize twice, differently: the second is in cell 2"
+        DefinedTwice, match=r"03\.ipynb answers reparameterize twice, differently: the second is in cell 2"
     ):
         found.load("reparameterize")
 

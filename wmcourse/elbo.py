@@ -68,8 +68,8 @@ def gaussian_log_likelihood(x: Tensor, mean: Tensor, std: float) -> Tensor:
 def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
     """log p(x | logits) of frames whose pixels are independently on with probability sigmoid(logits), in nats.
 
-    x log p + (1 - x) log(1 - p) = x logits - softplus(logits), which no logit overflows. Gray pixels count as a share of
-    on; the density over grays that would need another normalizer is the continuous Bernoulli's, arXiv:1907.06845.
+    x log p + (1 - x) log(1 - p) = x logits - softplus(logits), which no logit overflows. A gray pixel counts as a share
+    of on; as a density over grays it would need another normalizer, the continuous Bernoulli's, arXiv:1907.06845.
 
     Args:
         x: frames in [0, 1], (..., C, H, W).
@@ -81,7 +81,7 @@ def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
     return (x * logits - F.softplus(logits)).sum(FRAME_AXES)
 
 
-def negative_elbo(log_likelihood: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
+def negative_elbo(log_likelihood: Tensor, kl: Tensor, beta: float) -> Tensor:
     """The loss of a VAE: minus E_q[log p(x | z)] plus beta times the KL, averaged over the batch.
 
     With beta = 1 it is minus the ELBO; beta from Higgins et al. 2017, beta-VAE, equation 4.
@@ -160,7 +160,7 @@ class VAE(nn.Module):
         return self.log_likelihood(x, self.decode(z)), kl_to_standard_normal(mean, std)
 
     def loss(self, x: Tensor, noise: Tensor, *, beta: float = 1.0, free: float = 0.0) -> Tensor:
-        """Minus the ELBO per frame, averaged over the batch; beta and free as in negative_elbo and free_nats. Scalar."""
+        """Minus the ELBO, averaged over the batch, with beta and free as in negative_elbo and free_nats. Scalar."""
         log_likelihood, kl = self.terms(x, noise)
         return beta * free_nats(kl, free) - log_likelihood.mean()
 

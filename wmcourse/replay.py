@@ -137,7 +137,9 @@ class Replay:
                 raise ValueError(f"an episode of T steps has T + 1 observations and T of the rest, and {lengths} came")
             ended = (episode.terminated | episode.truncated).nonzero().flatten()
             if len(ended) and ended[0] < steps - 1:
-                raise ValueError(f"this episode ended at step {int(ended[0])}, and {steps - 1 - int(ended[0])} more follow")
+                raise ValueError(
+                    f"this episode ended at step {int(ended[0])}, and {steps - 1 - int(ended[0])} more follow"
+                )
         self.episodes += episodes
         while len(self.episodes) > 1 and len(self) > self.capacity:
             self.episodes.pop(0)

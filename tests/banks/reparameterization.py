@@ -83,7 +83,7 @@ def _(mean, std, noise):
 
 @reparameterize.wrong("forgets to return", CONTRACT, "forget to return")
 def _(mean, std, noise):
-    mean + std * noise
+    mean + std * noise  # pyright: ignore[reportUnusedExpression]
 
 
 @reparameterize.wrong("float64", CONTRACT, "should be float32")

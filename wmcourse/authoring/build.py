@@ -61,7 +61,9 @@ def read_lesson(source: Path) -> NotebookNode:
             cell.id = f"check-{id}"
         else:
             cell.metadata = {}
-            cell.id = f"cell-{len(cells):03d}"
+            cell.id = f"cell-{fingerprint(cell.source)}"  # the same in the next version, if the text is
+        while cell.id in {other.id for other in cells}:
+            cell.id += "-again"
         cells.append(cell)
     for cell in cells:
         if cell.cell_type == "markdown":
@@ -94,14 +96,14 @@ def _nbgrader(grade_id: str, *, solution: bool = False, points: int | None = Non
 
 def learner_notebook(solution: NotebookNode) -> NotebookNode:
     """The learner's notebook: solutions become stubs, outputs go, and each cell notes how it was shipped."""
-    notebook = nbformat.from_dict(solution)
+    notebook: Any = nbformat.from_dict(solution)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source = SOLUTION.sub(r"\g<indent>raise NotImplementedError  # your code here\n", cell.source)
             cell.source = re.sub(rf"^{COMPARED}\n?", "", cell.source, flags=re.MULTILINE).rstrip("\n")
             cell.outputs, cell.execution_count = [], None
         cell.metadata["shipped"] = fingerprint(cell.source)
-    return notebook  # type: ignore[return-value]
+    return notebook
 
 
 def fingerprint(source: str) -> str:

@@ -62,7 +62,9 @@ def _bring(shipped: Path, own: Path, update: bool) -> str:
     backup.parent.mkdir(exist_ok=True)
     shutil.copyfile(own, backup)
     write(after, own)
-    return f"{own.name}: updated, {carried} answers and {kept} cells of yours carried over (as it was: {BACKUPS}/)"
+    return (
+        f"{own.name}: updated; carried over: answers {carried}, other cells {kept}; as it was: {BACKUPS}/{backup.name}"
+    )
 
 
 def updated(before: NotebookNode, newer: NotebookNode) -> tuple[NotebookNode, int, int]:
@@ -92,6 +94,7 @@ def updated(before: NotebookNode, newer: NotebookNode) -> tuple[NotebookNode, in
             anchor = slots[slot].id
         elif not _is_shipped(cell) and fingerprint(cell.source) not in shipped_now and cell.source.strip():
             behind.setdefault(anchor, []).append(cell)
+    kept = sum(map(len, behind.values()))
     cells = list(_woven(newer.cells, behind))
     taken: set[str] = set()
     for number, cell in enumerate(cells):
@@ -99,7 +102,7 @@ def updated(before: NotebookNode, newer: NotebookNode) -> tuple[NotebookNode, in
             cell.id = f"own-{number}-{fingerprint(cell.source)}"
         taken.add(cell.id)
     newer.cells = cells
-    return newer, len(filled), sum(map(len, behind.values()))
+    return newer, len(filled), kept
 
 
 def _is_shipped(cell: NotebookNode) -> bool:

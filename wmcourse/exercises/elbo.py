@@ -42,7 +42,7 @@ gaussian_kl = Exercise(
     hints=(
         "KL(q || p) is the average of log q(z) - log p(z) over draws z of q. Write both log-densities down first.",
         "Under q, (z - mean_q)² averages to std_q², and (z - mean_p)² averages to std_q² + (mean_q - mean_p)².",
-        "Per dimension there are three parts: a log of the ratio of the two stds, half of the averaged squared distance "
+        "Per dimension there are three parts: a log of the ratio of the stds, half of the averaged squared distance "
         "to mean_p in units of std_p², and -1/2. Then one sum over the last axis.",
     ),
     example=_two_gaussians,
@@ -130,7 +130,7 @@ def _(answer: Callable, draw: Draw) -> None:
 
 @gaussian_kl.case("gradients reach both distributions")
 def _(answer: Callable, draw: Draw) -> None:
-    inputs = dict(zip(("mean_q", "std_q", "mean_p", "std_p"), _two_gaussians(draw), strict=True))
+    inputs: dict[str, Tensor] = dict(zip(("mean_q", "std_q", "mean_p", "std_p"), _two_gaussians(draw), strict=True))
     wanted = torch.autograd.grad(_kl(*inputs.values()).sum(), list(inputs.values()))
     got = gradients(answer(*inputs.values()), inputs)
     for name, right in zip(inputs, wanted, strict=True):
@@ -167,7 +167,7 @@ gaussian_log_likelihood = Exercise(
     difficulty=2,
     hints=(
         "Write the log of the density of one pixel, N(x; mean, std²). It has three parts; one of them holds x.",
-        "log N = -(x - mean)² / (2 std²) - log std - log(2 pi) / 2. All pixels are independent, so what happens to logs?",
+        "log N = -(x - mean)² / (2 std²) - log std - log(2 pi) / 2. Pixels are independent: what happens to logs?",
         "Make the per-pixel formula a tensor of the shape of x, then sum over the last three axes and no other.",
     ),
     example=_frames_mean_std,
@@ -277,8 +277,8 @@ linear_gaussian_posterior = Exercise(
         "log p(z | x) is log p(z) + log p(x | z) up to a constant: a quadratic in z. Collect z² terms, then z terms.",
         "The matrix of the z² terms is the precision, the inverse of the covariance: one part from the prior, one from "
         "the data. The mean is covariance times what stands with z once.",
-        "precision = identity (Z, Z) + weightᵀ weight / noise_std². The data pulls with weightᵀ (x - bias) / noise_std². "
-        "Rows of x are samples, so mind the side from which you multiply.",
+        "precision: identity + weightᵀ weight / noise_std². The data pulls with weightᵀ (x - bias) / noise_std²: "
+        "rows of x are samples, so mind the side from which you multiply.",
     ),
     example=_model,
 )
@@ -326,6 +326,7 @@ def _(answer: Callable, draw: Draw) -> None:
             "the weight is missing: how does x turn into a statement on z?": (x - b) / s**2 / precision,
             "this is the decoder's mean, of x given z": w * x + b,
             "the sign is turned around: x - bias, not bias - x": -right,
+            "every sample gets the first one's mean": right[:1].expand(3, 1),
         },
     )
 
@@ -411,6 +412,10 @@ def _(answer: Callable, draw: Draw) -> None:
             "only (1 - x) log(1 - p): inked pixels have a likelihood, too": -cost * (1 - x).sum(FRAME),
             "logarithms of base 2 give bits, and nats are asked for": -24 * one,
             "the likelihood itself: its logarithm is asked for": 0.5**24 * one,
+            "the sigmoid is taken twice: the loss with logits takes its own": _bernoulli(
+                x, one.view(5, 1, 1, 1) / 2
+            ).sum(FRAME),
+            "x and the logits have changed places: the frame comes first": _bernoulli(0 * x, x).sum(FRAME),
         },
     )
 
@@ -540,7 +545,6 @@ def _(answer: Callable, draw: Draw) -> None:
             "the KL is summed over the batch while the likelihood is averaged": beta * kl.sum() - log_likelihood.mean(),
             "beta divides the KL": (kl / beta - log_likelihood).mean(),
             "beta is squared": (beta**2 * kl - log_likelihood).mean(),
-            "the KL is clamped at 0 from above, or left out": -log_likelihood.mean() + beta,
         },
     )
 
@@ -562,9 +566,9 @@ def _(answer: Callable, draw: Draw) -> None:
 
 
 def _kls(draw: Draw) -> Tensor:
-    """(8, 4): the averages of two dimensions are below 1, of two above; every column has samples on both sides."""
-    size = torch.tensor([0.4, 3.0, 0.1, 6.0])
-    return size * (0.15 + 1.7 * torch.cat([draw.uniform(4, 4, high=0.4), draw.uniform(4, 4, low=0.6)]))
+    """(8, 4): the averages of two dimensions are below 1, of two above; two have samples on both sides of it."""
+    share = torch.cat([draw.uniform(4, 4, low=0.15, high=0.6), draw.uniform(4, 4, low=1.4, high=1.8)])
+    return torch.tensor([0.75, 1.6, 0.1, 6.0]) * share
 
 
 free_nats = Exercise(

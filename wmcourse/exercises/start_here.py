@@ -49,7 +49,8 @@ def _(answer: Callable, draw: Draw) -> None:
             "the power counts from the start of the episode: it should count from the step where you stand": (
                 torch.full((6,), prize * 0.7**5)
             ),
-            "divided by the discount: what is far away should count less": prize * 0.7**-away.float(),
+            "weighed with 1 - discount: this is an average, a return is a sum": 0.3 * prize * 0.7**away,
+            "divided by the discount: what is far away should count less": prize * 0.7 ** -away.float(),
         },
     )
 
@@ -75,19 +76,10 @@ def _(answer: Callable, draw: Draw) -> None:
     value = answer(reward, discount)
     later = torch.cat([value[1:], torch.zeros(1)])
     wanted = reward + discount * later
-    smooth, total = [], torch.zeros(())
-    for r in reward.flip(0):
-        total = (1 - discount) * r + discount * total
-        smooth.append(total)
     expect_close(
         value,
         wanted,
         "G_t should be r_t + discount * G_{t+1}, and r_t alone at the last step: which step breaks that?",
-        mistakes={
-            "the reward is weighed with 1 - discount: this is an average, a return is a sum": (
-                reward + discount * later if value.shape != reward.shape else torch.stack(smooth).flip(0)
-            ),
-        },
     )
 
 
@@ -111,10 +103,12 @@ class ScriptedWorld:
         self.steps, self.ends = steps, ends
         self.now, self.start = 0, -1.0
         self.trouble: Mistake | None = None
+        self.asked: list[int] = []  # questions to a policy, by episode
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
         """Begin; without a seed somewhere else every time, as a real world does."""
         self.now, self.start = 0, float(seed) if seed is not None else self.start - 1.0
+        self.asked.append(0)
         return self._obs(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, np.float64, bool, bool, dict]:
@@ -204,7 +198,9 @@ def _(answer: Callable, draw: Draw) -> None:
 def _(answer: Callable, draw: Draw) -> None:
     seed = int(draw.integers(low=1, high=90))
     *_, terminated, truncated = _played(answer, ScriptedWorld(4, "truncated"), _act, seed)
-    expect(not terminated.any(), "a time limit is no end of the world: are the two flags swapped or mixed?", "terminated")
+    expect(
+        not terminated.any(), "a time limit is no end of the world: are the two flags swapped or mixed?", "terminated"
+    )
     expect(bool(truncated[-1]), "the last step was cut by the time limit: where is that kept?", "truncated all False")
     expect(not truncated[:-1].any(), "only the last step is truncated", f"truncated {truncated.tolist()}")
 
@@ -213,7 +209,9 @@ def _(answer: Callable, draw: Draw) -> None:
 def _(answer: Callable, draw: Draw) -> None:
     seed = int(draw.integers(low=1, high=90))
     *_, terminated, truncated = _played(answer, ScriptedWorld(4, "terminated"), _act, seed)
-    expect(not truncated.any(), "the world ended, nobody cut the recording: are the flags swapped or mixed?", "truncated")
+    expect(
+        not truncated.any(), "the world ended, nobody cut the recording: are the flags swapped or mixed?", "truncated"
+    )
     expect(bool(terminated[-1]), "the last step ended the world: where is that kept?", "terminated all False")
     expect(not terminated[:-1].any(), "only the last step is terminated", f"terminated {terminated.tolist()}")
 
@@ -241,7 +239,9 @@ def _(answer: Callable, draw: Draw) -> None:
         earned,
         "reward[t] should be what step returned for action[t]",
         mistakes={
-            "reward[t] is the reward of the step before: is the list shifted?": torch.cat([torch.zeros(1), earned[:-1]]),
+            "reward[t] is the reward of the step before: is the list shifted?": torch.cat(
+                [torch.zeros(1), earned[:-1]]
+            ),
             "reward[t] is the reward of the step after: is the list shifted?": torch.cat([earned[1:], torch.zeros(1)]),
             "the rewards are summed up as they come: one reward a step is asked for": earned.cumsum(0),
         },
@@ -250,18 +250,18 @@ def _(answer: Callable, draw: Draw) -> None:
 
 @record_episode.case("the policy is asked once a step, and what it said is what is stored")
 def _(answer: Callable, draw: Draw) -> None:
-    asked = 0
+    world = ScriptedWorld(5, "terminated")
 
     def moody(obs: Any) -> np.ndarray:
-        nonlocal asked
-        asked += 1
-        return np.array([float(asked)], np.float32)
+        world.asked[-1] += 1
+        return np.array([float(world.asked[-1])], np.float32)
 
-    _, action, reward, *_ = _played(answer, ScriptedWorld(5, "terminated"), moody, 3)
+    _, action, reward, *_ = _played(answer, world, moody, 3)
     taken = reward - 100 * torch.arange(5.0)
     likely = "the stored action is not the one that was taken: do you ask the policy twice? It may answer differently"
     expect_close(action[:, 0], taken, likely)
-    expect(asked == 5, "ask the policy once a step, and not after the end", f"{asked} questions in 5 steps")
+    likely = "ask the policy once a step, and not after the end"
+    expect(world.asked[0] == 5, likely, f"{world.asked[0]} questions in 5 steps")
 
 
 @record_episode.case("episodes of one step, and ends that are both at once", hidden=True)
@@ -275,9 +275,9 @@ def _(answer: Callable, draw: Draw) -> None:
 
 @record_episode.case("records a real pendulum: 200 steps that obey its physics", hidden=True)
 def _(answer: Callable, draw: Draw) -> None:
-    space = make_pendulum()
+    world = make_pendulum()
     seed = int(draw.integers(low=1, high=90))
-    obs, action, *_ = answer(space, lambda seen: np.array([1.5 * np.sin(3 * seen[2])], np.float32), seed)
+    obs, action, *_ = answer(world, lambda seen: np.array([1.5 * np.sin(3 * seen[2])], np.float32), seed)
     speed = obs[:-1, 2] + 0.05 * (15 * obs[:-1, 1] + 3 * action[:, 0])
     expect_close(obs[1:, 2], speed.clamp(-8, 8), "obs[t], action[t] and obs[t + 1] do not belong together")
 
@@ -322,6 +322,12 @@ def _cut(answer: Callable, lengths: list[int], draw: Draw) -> tuple[tuple[Tensor
         raise Mistake(likely, came=mistake.came) from None
 
 
+def _within(lengths: list[int], draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    """A window that begins at an episode's second row."""
+    obs, action, first = _stream(lengths, draw)
+    return obs[1:], action[1:], first[1:]
+
+
 stream_transitions = Exercise(
     reference=reference.stream_transitions,
     lesson=LESSON,
@@ -333,16 +339,13 @@ stream_transitions = Exercise(
         "The step from row i to row i + 1 never happened when row i + 1 is the first of an episode.",
         "Slice obs and action without their last row, obs and first without their first; keep where the flag is False.",
     ),
-    example=lambda draw: _stream([7], draw),
+    example=lambda draw: _within([8], draw),
 )
-
-PAIRS = "what came after it"
 
 
 @stream_transitions.case("one episode: each observation goes with what came after it, in order")
 def _(answer: Callable, draw: Draw) -> None:
-    obs, action, first = _stream([8], draw)
-    now, taken, after = answer(obs, action, first)
+    (now, taken, after), _happened, action = _cut(answer, [8], draw)
     expect_close(
         now[:, 1],
         torch.arange(8.0),
@@ -371,7 +374,7 @@ def _(answer: Callable, draw: Draw) -> None:
     lengths = [6, *_lengths(draw, 2), 7]
     (now, _taken, after), happened, _ = _cut(answer, lengths, draw)
     crossing = (now[:, 0] != after[:, 0]).sum()
-    expect(crossing == 0, "a step begins in one episode and ends in another", f"{int(crossing)} such steps")
+    expect(crossing == 0, "a step begins in one episode and ends in another: which row tells you?", f"{int(crossing)} such steps")
     obs, _action, _first = _stream(lengths, draw)
     likely = "the wrong steps were dropped: is it the row that is first, or the one before it, that leads nowhere?"
     expect_close(now, obs[happened], likely)
@@ -426,17 +429,17 @@ swap_ratio = Exercise(
 @swap_ratio.case("a model that is blind to actions scores exactly 1")
 def _(answer: Callable, draw: Draw) -> None:
     _predict, obs, action, next_obs, order = _swap_inputs(draw)
-    gap, moved, both = ((obs - wanted).square().mean() for wanted in (next_obs, next_obs[order], next_obs[order]))
+    gap, moved = ((obs - wanted).square().mean() for wanted in (next_obs, next_obs[order]))
     moved_obs = (obs[order] - next_obs).square().mean()
     expect_close(
         answer(lambda obs, action: obs, obs, action, next_obs, order),
         torch.tensor(1.0),
         "swapping actions that nobody looks at should change nothing",
         mistakes={
-            "a difference of errors: how many times larger is asked for": torch.tensor(0.0),
+            "a difference? How many times the error grows is asked for: 1 means not at all": torch.tensor(0.0),
             "the observations change places, too: swap the actions alone": moved_obs / gap,
             "what came next changes places: only the actions should": moved / gap,
-            "one error only: divide the swapped one by the true one": both if False else gap,
+            "one error only: divide the swapped one by the true one": gap,
             "a half: the swapped error is part of what you divide by": torch.tensor(0.5),
         },
     )

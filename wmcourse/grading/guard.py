@@ -120,7 +120,7 @@ def _undone() -> Iterator[None]:
 
 
 def _call_within(call: Callable[[], Any], seconds: float) -> None:
-    """Call, and after `seconds` raise TimeUp in the main thread, again at every later line until the code gives way."""
+    """Call, and after `seconds` raise TimeUp in the main thread, again and again until the code gives way."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         call()
         return
@@ -128,10 +128,14 @@ def _call_within(call: Callable[[], Any], seconds: float) -> None:
     tracer = sys.gettrace()
 
     def insist(frame: FrameType, event: str, arg: Any) -> Any:
-        raise TimeUp
+        if event == "line":  # raised at "exception" it would only replace the first one
+            raise TimeUp
+        return insist
 
     def ring(signum: int, frame: FrameType | None) -> None:
-        # A bare `except:` in the answer would swallow one TimeUp, so every later line of it raises another.
+        if frame is home:  # the call is over, only the clean-up below is left
+            return
+        # A bare `except:` in the answer would swallow one TimeUp, so its next line, in the handler, raises another.
         sys.settrace(insist)
         while frame is not None and frame is not home:
             frame.f_trace = insist
@@ -140,10 +144,10 @@ def _call_within(call: Callable[[], Any], seconds: float) -> None:
 
     # No context manager here: its __exit__ is a Python function, and `insist` would stop it, too.
     handler = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         call()
     finally:
-        sys.settrace(tracer)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.settrace(tracer)
         signal.signal(signal.SIGALRM, handler)

@@ -1,7 +1,7 @@
 """Read a learner's notebook as data: its imports and definitions, and its answers by exercise, wherever the cells are.
 
-An answer is found by the exercise that its cell is marked with, else by the name of the function it defines: cells may be
-moved, retyped, split or stripped of their metadata. Nothing here runs a learner's code but `load`.
+An answer is found by the name of the function that a cell defines, else by the exercise that the cell is marked with:
+cells may be moved, retyped, split or stripped of their metadata. Nothing here runs a learner's code but `load`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class HandIn:
     def load(self, id: str) -> Any:
         """Run the imports, the definitions and the answers in a new module, and give the answer of this id.
 
-        The other answers are there, too, since one may call another; what they raise while being defined is their affair.
+        The other answers are there, too, since one may call another; what they raise when defined is their affair.
 
         Raises:
             DefinedTwice: the notebook answers this exercise twice, differently.

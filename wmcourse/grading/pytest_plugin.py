@@ -2,8 +2,8 @@
 
     pytest --wmcourse my-lessons/03_reparameterization.ipynb --junitxml results.xml
 
-Answers are taken by name, not by cell position. Loaded by pytest at every start, so nothing heavy is imported before the
-option is seen.
+Answers are taken by name, not by cell position. Pytest loads this at every start, so nothing heavy is imported before
+the option is seen.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class NotebookFile(pytest.File):
         except UnreadableNotebook as error:
             raise self.CollectError(str(error)) from None
         lessons = {exercise.lesson for exercise in catalogue() if exercise.id in handin.answers}
-        hidden = self.config.getoption("--wmcourse-hidden")
+        hidden = bool(self.config.getoption("--wmcourse-hidden"))
         for exercise in catalogue():
             if exercise.lesson in lessons:
                 answer = AnswerUnderTest(exercise, handin, hidden)
