@@ -767,7 +767,7 @@ def _(log_likelihood, kl, beta):
     return (beta**2 * kl - log_likelihood).mean()
 
 
-@negative_elbo.wrong("beta counts twice above 1", PRICE, "should add beta")
+@negative_elbo.wrong("beta cut off at 1", PRICE, "cut off at 1")
 def _(log_likelihood, kl, beta):
     return (min(beta, 1.0) * kl - log_likelihood).mean()
 

@@ -540,7 +540,7 @@ def _(answer: Callable, draw: Draw) -> None:
         "each nat of KL should add beta to the loss",
         mistakes={
             "the KL is rewarded: it should cost": (-beta * kl - log_likelihood).mean(),
-            "beta is ignored": (kl - log_likelihood).mean(),
+            "beta is ignored, or cut off at 1": (kl - log_likelihood).mean(),
             "the KL is ignored": -log_likelihood.mean(),
             "the KL is summed over the batch while the likelihood is averaged": beta * kl.sum() - log_likelihood.mean(),
             "beta divides the KL": (kl / beta - log_likelihood).mean(),
