@@ -18,6 +18,7 @@ METHODS = {
     "learned model": ("#0072B2", "-"),
     "linear model": ("#E69F00", "--"),
     "copy last": ("#999999", ":"),
+    "shuffled actions": ("#D55E00", "-."),
     "random": ("#999999", ":"),
     "aligned": ("#0072B2", "-"),
     "misaligned": ("#D55E00", "--"),
