@@ -445,7 +445,7 @@ def angle(obs: Tensor) -> Tensor:
     return torch.from_numpy(np.unwrap(torch.atan2(obs[:, 1], obs[:, 0]).numpy()))
 
 
-plots.curve(axis, ahead, angle(truth[middle]), "real")
+axis.plot(ahead, angle(truth[middle]), "o", color="black", markersize=4, label="real")
 for method, step in [("learned model", models[0].step), ("linear model", linear)]:
     with torch.no_grad():
         path = rollout(step, start[middle][None], actions[middle][None])[0]

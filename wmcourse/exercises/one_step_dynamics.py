@@ -81,6 +81,79 @@ def _(answer: Callable, draw: Draw) -> None:
     expect_close(answer(mean + std * u, mean, std), u, likely, tolerance=0.02)
 
 
+def _linear_delta(draw: Draw) -> Callable[[Tensor, Tensor], Tensor]:
+    weight = draw.normal(4, 3)
+    return lambda obs, action: torch.cat([obs, action], -1) @ weight
+
+
+def _next_inputs(draw: Draw) -> tuple:
+    delta = _linear_delta(draw)
+    return delta, draw.normal(6, 3), draw.normal(6, 1), draw.normal(3, mean=1.0), draw.uniform(3, low=0.3, high=3.0)
+
+
+predict_next = Exercise(
+    reference=reference.predict_next,
+    lesson=LESSON,
+    points=1,
+    minutes=6,
+    difficulty=2,
+    hints=(
+        "The model speaks of a difference, and of one that was standardized. Undo both.",
+        "Undo the standardizing first: times the spread, plus the mean. Then the difference goes on top of something.",
+        "obs plus delta_mean plus delta_std times what predict_delta(obs, action) says.",
+    ),
+    example=_next_inputs,
+)
+
+
+@predict_next.case("a model that says 0 moves by the mean difference")
+def _(answer: Callable, draw: Draw) -> None:
+    _, obs, action, mean, std = _next_inputs(draw)
+    expect_close(
+        answer(lambda s, a: torch.zeros_like(s), obs, action, mean, std),
+        obs + mean,
+        "0, in standardized units, is the average difference",
+        mistakes={
+            "the observation is missing: the model predicts a difference": mean.expand(6, 3),
+            "the mean difference is missing": obs,
+            "the mean difference is subtracted": obs - mean,
+            "the standardizing is done again, not undone": obs - mean / std,
+            "the mean is stretched, too: only the prediction is in standardized units": obs + std * mean,
+        },
+    )
+
+
+@predict_next.case("the prediction is stretched back to its own units")
+def _(answer: Callable, draw: Draw) -> None:
+    delta, obs, action, mean, std = _next_inputs(draw)
+    said = delta(obs, action)
+    expect_close(
+        answer(delta, obs, action, mean, std),
+        obs + mean + std * said,
+        "the prediction counts in units of delta_std",
+        mistakes={
+            "not stretched: the prediction counts in units of delta_std": obs + mean + said,
+            "divided by delta_std: that standardizes once more": obs + mean + said / std,
+            "stretched by the variance": obs + mean + std**2 * said,
+            "the prediction is not used": obs + mean,
+            "subtracted: the difference is next less now": obs + mean - std * said,
+            "the action is not handed to the model": obs + mean + std * delta(obs, torch.zeros_like(action)),
+        },
+    )
+
+
+@predict_next.case("the model sees obs and action as they are", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    _, obs, action, mean, std = _next_inputs(draw)
+
+    def delta(s: Tensor, a: Tensor) -> Tensor:
+        expect_close(s, obs, "predict_delta should get obs as it is, first")
+        expect_close(a, action, "predict_delta should get action as it is, second")
+        return torch.ones_like(s)
+
+    expect_close(answer(delta, obs, action, mean, std), obs + mean + std, "a prediction of 1 is one spread more")
+
+
 def _head(draw: Draw) -> tuple[Tensor, float]:
     return draw.normal(5, 6, std=2.0, grad=True), 0.05
 
@@ -239,79 +312,6 @@ def _(answer: Callable, draw: Draw) -> None:
     x, mean, std = torch.full((2, 3), 60.0), torch.zeros(2, 3), torch.ones(2, 3)
     wanted = torch.full((2,), 3 * (-1800.0 - 0.5 * math.log(2 * math.pi)))
     expect_close(answer(x, mean, std), wanted, "work with logarithms from the start: the density itself underflows")
-
-
-def _linear_delta(draw: Draw) -> Callable[[Tensor, Tensor], Tensor]:
-    weight = draw.normal(4, 3)
-    return lambda obs, action: torch.cat([obs, action], -1) @ weight
-
-
-def _next_inputs(draw: Draw) -> tuple:
-    delta = _linear_delta(draw)
-    return delta, draw.normal(6, 3), draw.normal(6, 1), draw.normal(3, mean=1.0), draw.uniform(3, low=0.3, high=3.0)
-
-
-predict_next = Exercise(
-    reference=reference.predict_next,
-    lesson=LESSON,
-    points=1,
-    minutes=6,
-    difficulty=2,
-    hints=(
-        "The model speaks of a difference, and of one that was standardized. Undo both.",
-        "Undo the standardizing first: times the spread, plus the mean. Then the difference goes on top of something.",
-        "obs plus delta_mean plus delta_std times what predict_delta(obs, action) says.",
-    ),
-    example=_next_inputs,
-)
-
-
-@predict_next.case("a model that says 0 moves by the mean difference")
-def _(answer: Callable, draw: Draw) -> None:
-    _, obs, action, mean, std = _next_inputs(draw)
-    expect_close(
-        answer(lambda s, a: torch.zeros_like(s), obs, action, mean, std),
-        obs + mean,
-        "0, in standardized units, is the average difference",
-        mistakes={
-            "the observation is missing: the model predicts a difference": mean.expand(6, 3),
-            "the mean difference is missing": obs,
-            "the mean difference is subtracted": obs - mean,
-            "the standardizing is done again, not undone": obs - mean / std,
-            "the mean is stretched, too: only the prediction is in standardized units": obs + std * mean,
-        },
-    )
-
-
-@predict_next.case("the prediction is stretched back to its own units")
-def _(answer: Callable, draw: Draw) -> None:
-    delta, obs, action, mean, std = _next_inputs(draw)
-    said = delta(obs, action)
-    expect_close(
-        answer(delta, obs, action, mean, std),
-        obs + mean + std * said,
-        "the prediction counts in units of delta_std",
-        mistakes={
-            "not stretched: the prediction counts in units of delta_std": obs + mean + said,
-            "divided by delta_std: that standardizes once more": obs + mean + said / std,
-            "stretched by the variance": obs + mean + std**2 * said,
-            "the prediction is not used": obs + mean,
-            "subtracted: the difference is next less now": obs + mean - std * said,
-            "the action is not handed to the model": obs + mean + std * delta(obs, torch.zeros_like(action)),
-        },
-    )
-
-
-@predict_next.case("the model sees obs and action as they are", hidden=True)
-def _(answer: Callable, draw: Draw) -> None:
-    _, obs, action, mean, std = _next_inputs(draw)
-
-    def delta(s: Tensor, a: Tensor) -> Tensor:
-        expect_close(s, obs, "predict_delta should get obs as it is, first")
-        expect_close(a, action, "predict_delta should get action as it is, second")
-        return torch.ones_like(s)
-
-    expect_close(answer(delta, obs, action, mean, std), obs + mean + std, "a prediction of 1 is one spread more")
 
 
 def _rollout_inputs(draw: Draw) -> tuple:

@@ -374,7 +374,11 @@ def _(answer: Callable, draw: Draw) -> None:
     lengths = [6, *_lengths(draw, 2), 7]
     (now, _taken, after), happened, _ = _cut(answer, lengths, draw)
     crossing = (now[:, 0] != after[:, 0]).sum()
-    expect(crossing == 0, "a step begins in one episode and ends in another: which row tells you?", f"{int(crossing)} such steps")
+    expect(
+        crossing == 0,
+        "a step begins in one episode and ends in another: which row tells you?",
+        f"{int(crossing)} such steps",
+    )
     obs, _action, _first = _stream(lengths, draw)
     likely = "the wrong steps were dropped: is it the row that is first, or the one before it, that leads nowhere?"
     expect_close(now, obs[happened], likely)
