@@ -283,7 +283,7 @@ print(f"gap = KL(q || posterior) to 1e-4 nats: {bool((gap - kl_to_posterior).abs
 
 # %%
 steps = torch.linspace(-8, 8, 161, dtype=torch.float64)
-scales = torch.logspace(-1, 1, 161, dtype=torch.float64)
+scales = torch.logspace(-0.8, 0.8, 161, dtype=torch.float64)
 frame, center, width = tested[:1].expand(161, -1), posterior_mean[:1], posterior_std[:1]
 first = torch.eye(LATENTS, dtype=torch.float64)[0]
 curves = [
@@ -518,7 +518,8 @@ free_nats = check("free_nats", free_nats)
 # %% [markdown]
 # ## The experiment: cause it, cure it
 #
-# Three seeds each, 500 updates. Two diseases: the mean over pixels, and a beta of 20. For each, its medicines.
+# Two diseases: the mean over pixels, and a beta of 20. For each, its medicines. Collapse by a bad start depends on the
+# start, so beta 20 runs on three seeds.
 
 
 # %%
@@ -536,7 +537,8 @@ recipes = {
     "beta 20, 2 free nats": dict(beta=20.0, free=2.0),
 }
 trained = {
-    name: [train(**recipe, seed=seed) for seed in range(3)] for name, recipe in recipes.items()
+    name: [train(**recipe, seed=seed) for seed in range(3 if "beta" in name else 1)]
+    for name, recipe in recipes.items()
 }
 errors = {
     name: torch.tensor([error(v) for v in runs]).median().item() for name, runs in trained.items()
@@ -565,11 +567,11 @@ plt.show()
 # %%
 # NBVAL_CHECK_OUTPUT
 for name in recipes:
-    silent = kls[name].sum() < 0.5
+    silent = bool(kls[name].sum() < 0.5)
     print(f"{name:<21} silent: {silent!s:<5}  error at most 0.9: {errors[name] <= 0.9}")
 
 # %% [markdown]
-# Bars are medians over the seeds; an error of 1 is the mean frame's. The table is a small experiment in medicine.
+# Bars and errors are medians over the seeds, the drawings are seed 0; an error of 1 is the mean frame's.
 #
 # - **Mean over pixels.** Warm-up does not help: the objective itself wants silence. The word `sum` cures it.
 # - **Beta 20, warm-up.** The objective is the same at the end, and the outcome is not. So part of that collapse was a bad start.
@@ -604,8 +606,8 @@ print(f"warm-up ends lower in the same loss, by at least 3 nats: {min(better) > 
 # plain autoencoder of lesson 02. Give that one a fair chance, too: draw from a Gaussian fitted to its codes.
 
 # %%
-betas = [0.0, 0.3, 1.0, 3.0, 10.0, 30.0]
-swept = {beta: train(beta=beta, steps=800) for beta in betas}
+betas = [0.0, 1.0, 3.0, 10.0, 30.0]
+swept = {beta: train(beta=beta, steps=600) for beta in betas}
 noise = torch.randn(300, LATENTS, generator=torch.Generator().manual_seed(3))
 
 
@@ -648,9 +650,9 @@ plt.show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print(f"seeing: beta 0.3 beats beta 3: {error(swept[0.3]) < error(swept[3.0])}")
-print(f"dreaming: beta 3 beats beta 0: {bool(dreams[3] < dreams[0])}")
-print(f"beta 30 dreams the mean frame, to 10 %: {bool(abs(dreams[5] - blur) < 0.1 * blur)}")
+print(f"seeing: beta 0 beats beta 3: {error(swept[0.0]) < error(swept[3.0])}")
+print(f"dreaming: beta 3 beats beta 0: {bool(dreams[2] < dreams[0])}")
+print(f"beta 30 dreams the mean frame, to 10 %: {bool(abs(dreams[4] - blur) < 0.1 * blur)}")
 
 # %% [markdown]
 # The dreams are not perfect. Some are rods, some are ghosts from the hole in the ring, at any beta. This is one dataset, one small network and one seed, and

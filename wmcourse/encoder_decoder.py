@@ -6,7 +6,9 @@ learned from; convolutional pairs after World Models (Ha & Schmidhuber, arXiv:18
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +33,7 @@ class Clips(NamedTuple):
 def collect_clips(count: int, length: int, seed: int, frame_size: int = FRAME_SIZE) -> Clips:
     """Record `count` clips of Pendulum-v1 of `length` frames each, under random torques.
 
-    Every clip starts at an angle uniform on the circle and a velocity uniform in [-8, 8], drawn independently: the
-    angle alone says nothing of the velocity.
+    A clip starts at an angle uniform on the circle and, drawn apart from it, a velocity uniform in [-8, 8].
     """
     env = make_pendulum(pixels=True, frame_size=frame_size)
     world: Any = env.unwrapped
@@ -50,19 +51,6 @@ def collect_clips(count: int, length: int, seed: int, frame_size: int = FRAME_SI
     angle, velocity = torch.as_tensor(np.stack(states), dtype=torch.float32).view(count, length, 2).unbind(-1)
     pictures = torch.as_tensor(np.stack(frames)).view(count, length, 1, frame_size, frame_size)
     return Clips(pictures, torch.stack([angle.cos(), angle.sin(), velocity], -1), torch.as_tensor(torque))
-
-
-def render_angles(angle: Tensor, frame_size: int = FRAME_SIZE) -> Tensor:
-    """The pendulum's frame at each of N angles (N,) in radian, 0 at the top: uint8 (N, 1, H, W)."""
-    env = make_pendulum(pixels=True, frame_size=frame_size)
-    env.reset(seed=0)
-    world: Any = env.unwrapped
-    frames = []
-    for a in angle.tolist():
-        world.state = np.array([a, 0.0])
-        frames.append(env.observation(None))  # type: ignore[attr-defined]
-    env.close()
-    return torch.as_tensor(np.stack(frames))
 
 
 def frames_to_float(frames: Tensor) -> Tensor:
@@ -87,12 +75,18 @@ def stack_frames(frames: Tensor, first: Tensor) -> Tensor:
     return torch.cat([previous, frames], 2)
 
 
-def conv_size(size: int, kernel: int, stride: int, padding: int) -> int:
-    """The side of what a convolution makes of a square picture of side `size`.
+def conv_size(size: int, layers: Sequence[tuple[int, int, int]]) -> int:
+    """The side of what a stack of convolutions makes of a square picture of side `size`.
 
-    Dumoulin & Visin, arXiv:1603.07285, relationship 6.
+    Dumoulin & Visin, arXiv:1603.07285, relationship 6: floor((size + 2 padding - kernel) / stride) + 1 per layer.
+
+    Args:
+        size: side of the picture, pixels.
+        layers: (kernel, stride, padding) of each convolution, first to last.
     """
-    return (size + 2 * padding - kernel) // stride + 1
+    for kernel, stride, padding in layers:
+        size = (size + 2 * padding - kernel) // stride + 1
+    return size
 
 
 def reconstruction_error(frames: Tensor, decoded: Tensor) -> Tensor:
@@ -110,19 +104,35 @@ def r_squared(prediction: Tensor, target: Tensor) -> Tensor:
     return 1 - missed / spread
 
 
-def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Unit vectors at equal angles along the great circle from start to end (Z,), ends included: (steps, Z).
-
-    Shoemake 1985, Animating rotation with quaternion curves. The ends must not be opposite, where no arc is shortest.
-    """
-    angle = torch.acos((start * end).sum().clamp(-1, 1))
-    part = torch.linspace(0, 1, steps, device=start.device)[:, None]
-    return (torch.sin((1 - part) * angle) * start + torch.sin(part * angle) * end) / torch.sin(angle)
-
-
 def nearest_distance(frames: Tensor, real: Tensor) -> Tensor:
-    """How far each frame is from the real frame nearest to it, Euclidean over pixels: (N, C, H, W), (M, C, H, W) to (N,)."""
-    return torch.cdist(frames.flatten(1), real.flatten(1)).amin(1)
+    """How far each frame is from the real frame nearest to it: (N, C, H, W) and (M, C, H, W) to (N,).
+
+    Euclidean over channels and pixels. Exact: the quicker matrix product would find identical frames apart.
+    """
+    return torch.cdist(frames.flatten(1), real.flatten(1), compute_mode="donot_use_mm_for_euclid_dist").amin(1)
+
+
+def next_hops(points: Tensor) -> Tensor:
+    """Where to go first on the way from each point to each other, so that the sum of squared hops is smallest.
+
+    Squares make one leap dearer than many short hops, so the way follows the points, as a geodesic on a graph of
+    neighbors does (Tenenbaum et al. 2000, Isomap). Floyd & Warshall's algorithm: (N, Z) to (N, N), int64.
+    """
+    cost = torch.cdist(points, points).square()
+    first = torch.arange(len(points), device=points.device).expand(len(points), -1)
+    for k in range(len(points)):
+        by_k = cost[:, k, None] + cost[k]
+        first = torch.where(by_k < cost, first[:, k, None], first)
+        cost = torch.minimum(by_k, cost)
+    return first
+
+
+def follow(hops: Tensor, start: int, end: int) -> list[int]:
+    """The points on the way from start to end, both included, by the table of `next_hops`."""
+    way = [start]
+    while way[-1] != end:
+        way.append(int(hops[way[-1], end]))
+    return way
 
 
 class ConvEncoder(nn.Module):
@@ -139,7 +149,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         widths = [channels, *layer_widths(size, depth)]
         layers: list[nn.Module] = []
-        for inputs, width in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, width in itertools.pairwise(widths):
             layers += [nn.Conv2d(inputs, width, kernel_size=4, stride=2, padding=1), nn.SiLU()]
         self.convolutions = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1] * SMALLEST**2, outputs)
@@ -151,7 +161,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Latents (..., inputs) to frames (..., C, size, size): the encoder run backwards, a transposed convolution a layer.
+    """Latents (..., inputs) to frames (..., C, size, size): the encoder run backwards.
 
     The frames are not squashed into [0, 1]: they are the mean of a Gaussian, or the logits of a Bernoulli.
     """
@@ -161,7 +171,7 @@ class ConvDecoder(nn.Module):
         widths = [*reversed(layer_widths(size, depth)), channels]
         self.head = nn.Linear(inputs, widths[0] * SMALLEST**2)
         layers: list[nn.Module] = []
-        for wide, width in zip(widths[:-1], widths[1:], strict=True):
+        for wide, width in itertools.pairwise(widths):
             layers += [nn.SiLU(), nn.ConvTranspose2d(wide, width, kernel_size=4, stride=2, padding=1)]
         self.convolutions = nn.Sequential(*layers)
 
@@ -198,7 +208,7 @@ class MLPDecoder(nn.Sequential):
 
 
 def fit_autoencoder(
-    encoder: nn.Module, decoder: nn.Module, frames: Tensor, *, steps: int, seed: int, batch: int = 128, label: str = ""
+    encoder: nn.Module, decoder: nn.Module, frames: Tensor, *, steps: int, seed: int, batch: int = 64, label: str = ""
 ) -> Tensor:
     """Train both on the reconstruction error of float frames (N, C, H, W); returns the loss at each step, (steps,)."""
     generator = torch.Generator().manual_seed(seed)
@@ -210,15 +220,15 @@ def fit_autoencoder(
     return fit([*encoder.parameters(), *decoder.parameters()], loss, steps=steps, learning_rate=3e-3, label=label)
 
 
-def probe(z: Tensor, target: Tensor, test_z: Tensor, test_target: Tensor, *, seed: int, steps: int = 400) -> Tensor:
-    """What a small MLP, fitted on frozen latents, reads off held-out ones: its R² per target, (D,).
+def fit_probe(z: Tensor, target: Tensor, *, seed: int, steps: int = 400) -> Callable[[Tensor], Tensor]:
+    """A small MLP that reads a target off frozen latents: (N, Z) and (N, D) to a function from (M, Z) to (M, D).
 
-    Alain & Bengio, arXiv:1610.01644. Inputs and targets are standardized with the training set's mean and spread.
+    Alain & Bengio, arXiv:1610.01644. Latents and targets are standardized with the mean and spread of these.
 
     Args:
-        z, test_z: latents, (N, Z) and (M, Z); no gradient goes back into them.
-        target, test_target: what to read, (N, D) and (M, D).
-        seed: draws the probe's first weights and its batches.
+        z: no gradient goes back into it.
+        target: what to read.
+        seed: draws the first weights and the batches.
         steps: updates of 256 each.
     """
     with torch.random.fork_rng(devices=[]):
@@ -226,13 +236,18 @@ def probe(z: Tensor, target: Tensor, test_z: Tensor, test_target: Tensor, *, see
         net = mlp(z.shape[-1], 64, 64, target.shape[-1]).to(z.device)
     generator = torch.Generator().manual_seed(seed)
     middle, spread = z.detach().mean(0), z.detach().std(0) + 1e-6
-    inputs, test_inputs = (z.detach() - middle) / spread, (test_z.detach() - middle) / spread
-    wanted = (target - target.mean(0)) / target.std(0)
+    inputs, wanted = (z.detach() - middle) / spread, (target - target.mean(0)) / target.std(0)
 
     def loss() -> Tensor:
         index = torch.randint(len(inputs), (256,), generator=generator)
         return F.mse_loss(net(inputs[index]), wanted[index])
 
-    fit(net.parameters(), loss, steps=steps, learning_rate=3e-3)
-    with torch.no_grad():
-        return r_squared(net(test_inputs) * target.std(0) + target.mean(0), test_target)
+    with torch.enable_grad():
+        fit(net.parameters(), loss, steps=steps, learning_rate=3e-3)
+    net.requires_grad_(False)
+    return lambda other: net((other.detach() - middle) / spread) * target.std(0) + target.mean(0)
+
+
+def probe(z: Tensor, target: Tensor, test_z: Tensor, test_target: Tensor, *, seed: int, steps: int = 400) -> Tensor:
+    """R² per target, (D,), of a probe fitted on (N, Z) and (N, D) and asked about held-out (M, Z) and (M, D)."""
+    return r_squared(fit_probe(z, target, seed=seed, steps=steps)(test_z), test_target)

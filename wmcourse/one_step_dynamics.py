@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmcourse.nets import fit, mlp
-from wmcourse.replay import Transitions
+from wmcourse.replay import Episode, Transitions
 
 Step = Callable[[Tensor, Tensor], Tensor]
 SMALLEST_SPREAD = 1e-6
@@ -22,14 +22,14 @@ STD_FLOOR = 1e-3  # of a standardized difference; without a floor one exact pred
 
 
 def standardize(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Columns brought to mean 0 and spread 1; a column that never changes becomes 0.
+    """Columns brought to mean 0 and spread 1; one that hardly changes (std below 1e-6) is centered, not divided.
 
     Args:
         x: (..., D).
         mean: per column, (D,).
         std: standard deviation per column, at least 0, (D,).
     """
-    return (x - mean) / std.clamp(min=SMALLEST_SPREAD)
+    return (x - mean) / torch.where(std < SMALLEST_SPREAD, 1.0, std)
 
 
 def predict_next(predict_delta: Step, obs: Tensor, action: Tensor, delta_mean: Tensor, delta_std: Tensor) -> Tensor:
@@ -108,66 +108,128 @@ def open_loop_error(predicted: Tensor, true: Tensor, scale: Tensor) -> Tensor:
     return ((predicted - true) / scale).square().mean(dim=(0, 2)).sqrt()
 
 
-class OneStepModel(nn.Module):
-    """A probabilistic one-step model: p(s' | s, a) Gaussian around s + difference, and the mean reward.
+def windows(episodes: list[Episode], horizon: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut episodes into windows of `horizon` steps, end to end; what is left over at an episode's end is dropped.
 
-    The statistics of the training data are part of the model: they are saved and loaded with it.
+    Returns:
+        The observation before each window (B, O), its actions (B, H, A), and what really came after each, (B, H, O).
+    """
+    starts = [(e, k) for e in episodes for k in range(0, len(e.action) - horizon + 1, horizon)]
+    obs = torch.stack([e.obs[k] for e, k in starts])
+    actions = torch.stack([e.action[k : k + horizon] for e, k in starts])
+    return obs, actions, torch.stack([e.obs[k + 1 : k + horizon + 1] for e, k in starts])
+
+
+def keep_in_range(step: Step, low: Tensor, high: Tensor) -> Step:
+    """The same model, its predictions held between `low` and `high`, (O,) each: it never imagines the unheard of."""
+    return lambda obs, action: step(obs, action).clamp(low, high)
+
+
+class OneStepModel(nn.Module):
+    """p(s' | s, a), a diagonal Gaussian around s plus a predicted difference, and the reward's mean R(s, a).
+
+    What it learned of the data's scale and range is part of the model: it is saved, loaded and moved with it.
 
     Args:
-        data: the transitions to take shapes and statistics from; actions (N, A).
+        data: the transitions to take shapes, statistics and device from; obs (N, O) and action (N, A), both floats.
         hidden: width of the two hidden layers.
     """
+
+    input_mean: Tensor  # of (s, a), (O + A,)
+    input_std: Tensor
+    delta_mean: Tensor  # of s' - s, (O,)
+    delta_std: Tensor
+    reward_mean: Tensor  # (1,)
+    reward_std: Tensor
+    obs_low: Tensor  # the range of the observations seen, (O,)
+    obs_high: Tensor
 
     def __init__(self, data: Transitions, hidden: int = 64):
         super().__init__()
         inputs = torch.cat([data.obs, data.action], -1)
-        delta = data.next_obs - data.obs
-        for name, x in {"input": inputs, "delta": delta, "reward": data.reward[:, None]}.items():
+        for name, x in {"input": inputs, "delta": data.next_obs - data.obs, "reward": data.reward[:, None]}.items():
             self.register_buffer(f"{name}_mean", x.mean(0))
             self.register_buffer(f"{name}_std", x.std(0))
-        self.net = mlp(inputs.shape[-1], hidden, hidden, 2 * delta.shape[-1] + 1)
+        seen = torch.cat([data.obs, data.next_obs])
+        self.register_buffer("obs_low", seen.amin(0))
+        self.register_buffer("obs_high", seen.amax(0))
+        self.dynamics = mlp(inputs.shape[-1], hidden, hidden, 2 * data.obs.shape[-1])
+        self.rewards = mlp(inputs.shape[-1], hidden, hidden, 1)
+        self.to(data.obs.device)
 
     def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardized difference: mean and std (B, O), and standardized reward (B,)."""
-        inputs = torch.cat([obs, action], -1)
-        out = self.net(standardize(inputs, self.get_buffer("input_mean"), self.get_buffer("input_std")))
-        mean, std = gaussian_head(out[..., :-1], STD_FLOOR)
-        return mean, std, out[..., -1]
+        """Mean and std of the standardized difference, (..., O) each, and the standardized reward, (...)."""
+        inputs = standardize(torch.cat([obs, action], -1), self.input_mean, self.input_std)
+        mean, std = gaussian_head(self.dynamics(inputs), STD_FLOOR)
+        return mean, std, self.rewards(inputs)[..., 0]
+
+    def predict(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and std of p(s' | s, a) in the observation's own units: (..., O), (..., A) to (..., O) each."""
+        mean, std, _ = self(obs, action)
+        return predict_next(lambda *_: mean, obs, action, self.delta_mean, self.delta_std), std * self.delta_std
 
     def step(self, obs: Tensor, action: Tensor) -> Tensor:
-        """The mean of the next observation, s' = f(s, a): (B, O), (B, A) to (B, O)."""
-        mean, std = self.get_buffer("delta_mean"), self.get_buffer("delta_std")
-        return predict_next(lambda s, a: self(s, a)[0], obs, action, mean, std)
-
-    def spread(self, obs: Tensor, action: Tensor) -> Tensor:
-        """The standard deviation of the next observation, in the observation's units: (B, O)."""
-        return self(obs, action)[1] * self.get_buffer("delta_std")
+        """s' = f(s, a): the mean, held within the range of the observations seen. (..., O), (..., A) to (..., O)."""
+        return self.predict(obs, action)[0].clamp(self.obs_low, self.obs_high)
 
     def reward(self, obs: Tensor, action: Tensor) -> Tensor:
-        """The mean reward, r = R(s, a): (B,)."""
-        return self(obs, action)[2] * self.get_buffer("reward_std")[0] + self.get_buffer("reward_mean")[0]
+        """r = R(s, a): (..., O), (..., A) to (...)."""
+        return self.reward_mean[0] + self.reward_std[0] * self(obs, action)[2]
 
-    def loss(self, batch: Transitions) -> Tensor:
-        """Negative log-likelihood of the standardized difference plus half the squared error of the reward; scalar."""
-        mean, std, reward = self(batch.obs, batch.action)
-        delta = batch.next_obs - batch.obs
-        target = standardize(delta, self.get_buffer("delta_mean"), self.get_buffer("delta_std"))
-        wanted = standardize(batch.reward[:, None], self.get_buffer("reward_mean"), self.get_buffer("reward_std"))[:, 0]
-        return -gaussian_log_prob(target, mean, std).mean() + 0.5 * (reward - wanted).square().mean()
+    def targets(self, batch: Transitions) -> tuple[Tensor, Tensor]:
+        """What forward should give for N transitions: standardized difference (N, O) and reward (N,)."""
+        delta = standardize(batch.next_obs - batch.obs, self.delta_mean, self.delta_std)
+        return delta, standardize(batch.reward[:, None], self.reward_mean, self.reward_std)[:, 0]
 
 
-def fit_one_step(data: Transitions, *, seed: int, steps: int = 2_000, batch: int = 256, label: str = "") -> OneStepModel:
-    """A model trained on batches of `data`, from the seed's first weights and in the seed's order."""
+Loss = Callable[[OneStepModel, Transitions], Tensor]
+
+
+def likelihood_loss(model: OneStepModel, batch: Transitions) -> Tensor:
+    """-log p(s' | s, a) in nats of the standardized difference, plus half the squared error of the reward: a scalar."""
+    mean, std, reward = model(batch.obs, batch.action)
+    delta, wanted = model.targets(batch)
+    return -gaussian_log_prob(delta, mean, std).mean() + 0.5 * (reward - wanted).square().mean()
+
+
+def squared_loss(model: OneStepModel, batch: Transitions) -> Tensor:
+    """The same with std = 1 and the constant left out, so that only means are learned; the std head stays untrained."""
+    mean, _, reward = model(batch.obs, batch.action)
+    delta, wanted = model.targets(batch)
+    return 0.5 * (mean - delta).square().sum(-1).mean() + 0.5 * (reward - wanted).square().mean()
+
+
+def fit_one_step(
+    data: Transitions,
+    *,
+    seed: int,
+    steps: int = 2_000,
+    batch: int = 256,
+    hidden: int = 64,
+    loss: Loss = likelihood_loss,
+    label: str = "",
+) -> OneStepModel:
+    """A model trained on batches of `data`; the seed decides its first weights and the order of the batches.
+
+    Args:
+        data: transitions, N of them.
+        seed: the same seed, data and settings give the same model.
+        steps: updates.
+        batch: transitions an update.
+        hidden: width of the model's layers.
+        loss: what to minimize.
+        label: for the progress bar; none without it.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = OneStepModel(data)
+        model = OneStepModel(data, hidden)
     generator = torch.Generator().manual_seed(seed)
 
-    def loss() -> Tensor:
+    def batch_loss() -> Tensor:
         index = torch.randint(len(data.obs), (batch,), generator=generator)
-        return model.loss(Transitions(*(part[index] for part in data)))
+        return loss(model, Transitions(*(part[index] for part in data)))
 
-    fit(model.parameters(), loss, steps=steps, learning_rate=3e-3, label=label)
+    fit(model.parameters(), batch_loss, steps=steps, learning_rate=3e-3, label=label)
     return model
 
 
