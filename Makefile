@@ -7,10 +7,12 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 lab: .venv/installed
 	$(BIN)/wmcourse start my-lessons
-	cd my-lessons && ../$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) 00_start_here.ipynb
+	cd my-lessons && ../$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/00_start_here.ipynb \
+		$(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+		tests notebooks solutions
 
 notebooks: .venv/installed-test
 	$(BIN)/python -m wmcourse.authoring.build $(LESSON)

@@ -36,7 +36,7 @@ torch.set_num_threads(1)  # small models run fastest on one thread
 LATENTS = 4
 frames = frames_to_float(collect_clips(600, 1, seed=0).frames[:, 0])  # (600, 1, 32, 32), ink is 1
 held_out = frames_to_float(collect_clips(300, 1, seed=100_000).frames[:, 0])
-held_out = held_out[nearest_distance(held_out, frames) > 1e-2]  # none that training has seen
+held_out = held_out[nearest_distance(held_out, frames) > 1e-2]  # no copies of training frames
 
 vae = VAE(MLPEncoder(2 * LATENTS), MLPDecoder(LATENTS))
 generator = torch.Generator().manual_seed(0)
@@ -299,6 +299,8 @@ for axis, (x, y), label in zip(axes, curves, labels, strict=False):
     axis.set_xlabel(label, fontsize=8)
 axes[0].set(title="Move q: you fall", ylabel="nats")
 axes[1].set(title="Stretch q: you fall", xscale="log")
+axes[1].set_xticks([0.2, 0.5, 1, 2, 5], ["0.2", "0.5", "1", "2", "5"])
+axes[1].minorticks_off()
 axes[0].legend(fontsize=7, loc="lower center")
 axes[2].loglog(kl_to_posterior, gap, ".", markersize=1.5, color=plots.METHODS["learned model"][0])
 axes[2].set(title="The gap is a KL", ylabel="log evidence - ELBO, nats")
@@ -467,8 +469,8 @@ plt.show()
 
 # %% [markdown]
 # A latent that carries nats moves the rod. One that carries few moves little. The KL per latent is your instrument: it
-# reads how much each latent says, in a unit that needs no scale. In the middle of some rows the rod is a ghost. The angles form a ring
-# in the latent space, and a straight line through a ring crosses its hole.
+# reads how much each latent says, in a unit that needs no scale. In some frames the rod is a ghost, or there are two. The
+# angles form a ring in the latent space, and a straight line soon leaves a ring.
 #
 # ## What went wrong at the start
 #
@@ -477,21 +479,22 @@ plt.show()
 #
 # $$ \frac{1}{1024} \log p(x \mid z) - \mathrm{KL} \;=\; \frac{1}{1024}\big( \log p(x \mid z) - 1024\, \mathrm{KL} \big) $$
 #
-# You asked for beta = 1 and trained with beta = 1,024. At that price every nat of the latent costs more than it saves, and the best encoder is a silent
-# one. A beta of 20 is enough to do the same. So there are two kinds of collapse, and they need different medicine:
+# You asked for beta = 1 and trained with beta = 1,024. At that price every nat of the latent costs more than it saves, and
+# the best encoder is a silent one. A beta of 20 is enough to do the same here, but for another reason. There are two kinds
+# of collapse, and they need different medicine:
 #
 # - **The objective wants silence.** Then only another objective helps.
-# - **The start is bad.** In the first updates z is noise to the decoder, which learns to ignore it. The KL then pulls
-#   q onto the prior, and there is no way back, although a better point exists. Here *warm-up* helps: begin with a beta near 0, raise it
-#   slowly.
+# - **The start is bad.** In the first updates z is noise to the decoder, which learns to ignore it. The KL then pulls q
+#   onto the prior, and training does not come back, although a better point exists. Here *warm-up* helps: begin with beta
+#   at 0 and raise it slowly.
 #
 # And there is a third way: **free nats**. Below a floor, KL costs nothing, so a latent has no reason to fall silent.
 # Take the average of each latent's KL over the batch first. Then put the floor under each, then sum:
 #
 # $$ \sum_{j=1}^{Z} \max\Big(\lambda,\; \frac1B \sum_{i=1}^{B} \mathrm{KL}_{ij}\Big) $$
 #
-# The order matters. A floor under each *sample* would let no single frame say less than $\lambda$. A floor under the
-# average lets an easy frame say little and a hard one much. Dreamer puts one such floor under the sum of all latents.
+# The order matters. A floor under each *sample* gives every frame the same allowance. A floor under the average lets an
+# easy frame say little and a hard one much. Dreamer puts one such floor under the sum of all latents.
 
 
 # %% exercise="free_nats"
@@ -574,17 +577,15 @@ for name in recipes:
 # Bars and errors are medians over the seeds, the drawings are seed 0; an error of 1 is the mean frame's.
 #
 # - **Mean over pixels.** Warm-up does not help: the objective itself wants silence. The word `sum` cures it.
-# - **Beta 20, warm-up.** The objective is the same at the end, and the outcome is not. So part of that collapse was a bad start.
-#   The cure is partial: beta 20 still pays for one or two latents only.
+# - **Beta 20, warm-up.** The objective is the same at the end, and the outcome is not. So part of that collapse was a bad
+#   start. The cure is partial: beta 20 still pays for one or two latents only.
 # - **Beta 20, free nats.** Every latent speaks, up to its allowance of 2 nats, whatever beta says. That is a guarantee, not a
 #   fit: it fills latents that a better objective would leave empty.
 #
 # Is it truly a better point of the *same* objective? Ask the objective.
 
+
 # %%
-# NBVAL_CHECK_OUTPUT
-
-
 def price_of(vae: VAE, beta: float) -> float:
     """The negative ELBO at this beta, on the training frames, same noise for all."""
     mean, std = vae.encode(frames)
@@ -593,6 +594,8 @@ def price_of(vae: VAE, beta: float) -> float:
     return negative_elbo(log_likelihood, kl_per_latent(mean, std).sum(-1), beta).item()
 
 
+# %%
+# NBVAL_CHECK_OUTPUT
 pairs = zip(trained["beta 20"], trained["beta 20, warm-up"], strict=True)
 better = [price_of(cold, 20.0) - price_of(warm, 20.0) for cold, warm in pairs]
 print(f"warm-up ends lower in the same loss, by at least 3 nats: {min(better) > 3} (3 seeds)")
@@ -627,8 +630,13 @@ plots.curve(
 )
 dreams = torch.tensor([dream_distance(v, noise) for v in swept.values()])
 plots.curve(right, range(len(betas)), dreams, "learned model", "z from the prior")
-right.axhline(fair, color="#E69F00", linestyle="--", label="beta = 0, z from a fitted Gaussian")
-right.axhline(blur, color="#999999", linestyle=":", label="the mean frame")
+references = {
+    "autoencoder": (fair, "beta = 0, z from a fitted Gaussian"),
+    "mean frame": (blur, "mean frame"),
+}
+for method, (height, label) in references.items():
+    color, style = plots.METHODS[method]
+    right.axhline(height, color=color, linestyle=style, label=label)
 left.set(title="Seeing: worse with beta", ylabel="held-out error / mean frame's", yscale="log")
 right.set(title="Dreaming: best in between", ylabel="distance to the nearest real frame")
 right.set_ylim(0)
@@ -655,10 +663,10 @@ print(f"dreaming: beta 3 beats beta 0: {bool(dreams[2] < dreams[0])}")
 print(f"beta 30 dreams the mean frame, to 10 %: {bool(abs(dreams[4] - blur) < 0.1 * blur)}")
 
 # %% [markdown]
-# The dreams are not perfect. Some are rods, some are ghosts from the hole in the ring, at any beta. This is one dataset, one small network and one seed, and
-# says nothing of the best beta for another. What it shows is the trade, which has no free end. In a world model it weighs
-# more: there the prior is where *imagination* draws its z. A model that sees perfectly and cannot dream is of no use to a
-# planner.
+# The dreams are not perfect. Some are rods, some are ghosts from off the ring, at any beta. This is one dataset, one small
+# network and one seed, and says nothing of the best beta for another. What it shows is the trade. In a world model it
+# weighs more: there the prior is where *imagination* draws its z. A model that sees perfectly and cannot dream is of no use
+# to a planner.
 #
 # ## What could go wrong, and how you would see it
 #
@@ -669,7 +677,7 @@ print(f"beta 30 dreams the mean frame, to 10 %: {bool(abs(dreams[4] - blur) < 0.
 # | KL(p, q) for KL(q, p) | the encoder keeps std too large; against the linear model you never touch the evidence |
 # | log-variance taken for std | negative "std", nan within a few updates, or a KL below 0 |
 # | log(sigmoid(x)) in two steps | nan or infinity as soon as the model is sure of a pixel |
-# | free nats per sample | latents stay at the floor for every frame, also where there is nothing to say |
+# | free nats per sample | every frame sits at the floor, also those with little to say |
 # | reading the total KL only | one busy latent hides three silent ones: look at each |
 #
 # ## Links

@@ -23,5 +23,3 @@ torch.set_num_threads(1)
 def _own_progress(tmp_path, monkeypatch):
     monkeypatch.setenv("WMCOURSE_PROGRESS", str(tmp_path / "progress.json"))
 
-
-pytest_plugins = ["pytester"]

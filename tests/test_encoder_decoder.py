@@ -100,6 +100,7 @@ def test_every_pair_keeps_leading_axes_and_makes_frames_again(channels: int, siz
         assert z.shape == (2, 3, 5)
         assert decoder(z).shape == frames.shape
         torch.testing.assert_close(encoder(frames[1, 2:]), z[1, 2:])  # no frame sees another
+        torch.testing.assert_close(decoder(encoder(frames[1, 2])), decoder(z)[1, 2])
 
 
 def test_a_side_that_does_not_halve_to_four_is_refused() -> None:

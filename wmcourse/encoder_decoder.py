@@ -41,10 +41,8 @@ def collect_clips(count: int, length: int, seed: int, frame_size: int = FRAME_SI
     frames, states = [], []
     for i in range(count):
         frame, _ = env.reset(seed=seed + i, options={"x_init": math.pi, "y_init": MAX_SPEED})
-        frames.append(frame)
-        states.append(world.state)
-        for t in range(length - 1):
-            frame, *_ = env.step(torque[i, t])
+        for t in range(length):
+            frame = env.step(torque[i, t - 1])[0] if t else frame
             frames.append(frame)
             states.append(world.state)
     env.close()
@@ -156,8 +154,8 @@ class ConvEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Encode float frames."""
-        maps = self.convolutions(frames.flatten(0, -4))
-        return self.head(maps.flatten(1)).unflatten(0, frames.shape[:-3])
+        maps = self.convolutions(frames.reshape(-1, *frames.shape[-3:]))
+        return self.head(maps.flatten(1)).view(*frames.shape[:-3], -1)
 
 
 class ConvDecoder(nn.Module):
@@ -177,8 +175,8 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode latents."""
-        maps = self.head(z).view(z.shape[:-1].numel(), -1, SMALLEST, SMALLEST)
-        return self.convolutions(maps).unflatten(0, z.shape[:-1])
+        frames = self.convolutions(self.head(z).view(z.shape[:-1].numel(), -1, SMALLEST, SMALLEST))
+        return frames.view(*z.shape[:-1], *frames.shape[1:])
 
 
 def layer_widths(size: int, depth: int) -> list[int]:

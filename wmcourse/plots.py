@@ -20,6 +20,7 @@ METHODS = {
     "copy last": ("#999999", ":"),
     "shuffled actions": ("#D55E00", "-."),
     "random": ("#999999", ":"),
+    "model-free": ("#CC79A7", "-."),
     "aligned": ("#0072B2", "-"),
     "misaligned": ("#D55E00", "--"),
     "two frames": ("#0072B2", "-"),
@@ -34,6 +35,8 @@ METHODS = {
     "score function with baseline": ("#E69F00", "-."),
     "cured": ("#009E73", "-"),
     "collapsed": ("#D55E00", "--"),
+    "autoencoder": ("#E69F00", "--"),
+    "mean frame": ("#999999", ":"),
 }
 
 

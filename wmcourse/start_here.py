@@ -1,8 +1,7 @@
 """Start here: returns, episode boundaries, bootstrapping, the action swap, and a first world model (lesson 00).
 
-The model is the smallest one that works: least squares on a handful of features, s' = f(s, a) and r = g(s, a) in one
-matrix. It takes its actions from a search in imagination, random shooting. Lesson 01 learns the features, lesson 09
-the search.
+The model is the smallest one that works: s' = f(s, a) and r = g(s, a) by least squares on a handful of features. Its
+actions come from a search in imagination, random shooting. Lesson 01 learns the features, lesson 09 betters the search.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Tensor
 from wmcourse.replay import Policy
 from wmcourse.worlds import MAX_SPEED, TORQUE
 
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Predict = Callable[[Tensor, Tensor], Tensor]  # from (..., O) and (..., A)
 
 
 def discounted_return(reward: Tensor, discount: float) -> Tensor:
@@ -49,9 +48,7 @@ def stream_transitions(obs: Tensor, action: Tensor, first: Tensor) -> tuple[Tens
     return obs[:-1][same], action[:-1][same], obs[1:][same]
 
 
-def swap_ratio(
-    predict: Callable[[Tensor, Tensor], Tensor], obs: Tensor, action: Tensor, next_obs: Tensor, order: Tensor
-) -> Tensor:
+def swap_ratio(predict: Predict, obs: Tensor, action: Tensor, next_obs: Tensor, order: Tensor) -> Tensor:
     """How many times a model's mean squared error grows when the actions are swapped among the batch; a scalar.
 
     1 for a model that is blind to actions; far above 1 for one that heeds them and learned them aligned.
@@ -71,7 +68,7 @@ def swap_ratio(
 def bootstrap_target(
     reward: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, discount: float
 ) -> Tensor:
-    """What a value should be, seen one step later: r + discount * V(s'), and r alone where the world ended. Shapes (N,).
+    """What a value should be, seen one step later: r + discount * V(s'), and r alone where the world ended.
 
     `truncated` changes nothing: the recording ended there, the world did not (Pardo et al., arXiv:1712.00378).
 
@@ -85,60 +82,77 @@ def bootstrap_target(
     return reward + discount * next_value * ~terminated
 
 
-def pendulum_features(obs: Tensor, action: Tensor) -> Tensor:
-    """Products of cos, sin, velocity and torque: (..., 3) and (..., 1) to (..., 18)."""
+def dynamics_features(obs: Tensor, action: Tensor) -> Tensor:
+    """What the pendulum's next state is a weighted sum of: (..., 3) and (..., 1) to (..., 13)."""
     cos, sin, velocity = obs.unbind(-1)
     torque = action[..., 0]
-    once = [torch.ones_like(cos), cos, sin, velocity, torque]
-    twice = [cos * velocity, sin * velocity, cos * torque, sin * torque, cos * cos, sin * cos]
-    squares = [velocity * velocity, torque * torque]
-    higher = [squares[0] * cos, squares[0] * sin, cos**3, cos**4, cos**5]
-    return torch.stack(once + twice + squares + higher, -1)
+    single = [torch.ones_like(cos), cos, sin, velocity, torque]
+    twice = [cos * cos, cos * sin, cos * velocity, sin * velocity, cos * torque, sin * torque]
+    return torch.stack([*single, *twice, cos * velocity**2, sin * velocity**2], -1)
 
 
-def fit_pendulum(obs: Tensor, action: Tensor, next_obs: Tensor, reward: Tensor) -> Step:
-    """A world model of Pendulum-v1 by least squares: step(obs, action) gives the next observation and the reward.
+def reward_features(obs: Tensor, action: Tensor) -> Tensor:
+    """What the pendulum's reward is a weighted sum of: (..., 3) and (..., 1) to (..., 8)."""
+    cos, _, velocity = obs.unbind(-1)
+    powers = [torch.ones_like(cos), cos, cos**2, cos**3, cos**4, cos**5]
+    return torch.stack([*powers, velocity**2, action[..., 0] ** 2], -1)
+
+
+def fit_dynamics(obs: Tensor, action: Tensor, next_obs: Tensor) -> Predict:
+    """f of Pendulum-v1 by least squares on the change of state.
 
     Args:
         obs, next_obs: (N, 3).
-        action: (N, 1).
-        reward: (N,).
+        action: (N, 1), whatever is to be believed of its alignment.
 
     Returns:
-        A function from (..., 3) and (..., 1) to (..., 3) and (...).
+        A function from (..., 3) and (..., 1) to the predicted next observation, (..., 3).
     """
-    target = torch.cat([next_obs - obs, reward[:, None]], -1)
-    features = pendulum_features(obs, action)
-    # float64 and a touch of ridge: features of few data are nearly dependent
-    gram = features.T.double() @ features.double() + 1e-6 * torch.eye(features.shape[-1], device=obs.device)
-    weight = torch.linalg.solve(gram, features.T.double() @ target.double()).float()
+    weight = _least_squares(dynamics_features(obs, action), next_obs - obs)
 
-    def step(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        change = pendulum_features(obs, action) @ weight
-        moved = obs + change[..., :3]
+    def predict(obs: Tensor, action: Tensor) -> Tensor:
+        moved = obs + dynamics_features(obs, action) @ weight
         pointing = moved[..., :2] / moved[..., :2].norm(dim=-1, keepdim=True)  # back onto the circle
-        return torch.cat([pointing, moved[..., 2:].clamp(-MAX_SPEED, MAX_SPEED)], -1), change[..., 3]
+        return torch.cat([pointing, moved[..., 2:].clamp(-MAX_SPEED, MAX_SPEED)], -1)
 
-    return step
+    return predict
 
 
-def imagine(step: Step, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-    """Roll a model forward on its own predictions: (..., O) and T actions (T, ..., A) to (T + 1, ..., O) and (T, ...)."""
-    seen, earned = [obs], []
+def fit_reward(obs: Tensor, action: Tensor, reward: Tensor) -> Predict:
+    """g of Pendulum-v1 by least squares: from (N, 3), (N, 1) and (N,); gives (..., 3) and (..., 1) to (...)."""
+    weight = _least_squares(reward_features(obs, action), reward[:, None])[:, 0]
+    return lambda obs, action: reward_features(obs, action) @ weight
+
+
+def _least_squares(features: Tensor, target: Tensor) -> Tensor:
+    """Weights (K, D) from (N, K) and (N, D), with a touch of ridge: features of few data are nearly dependent."""
+    x, y = features.double(), target.double()
+    ridge = 1e-3 * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    return torch.linalg.solve(x.T @ x + ridge, x.T @ y).to(target.dtype)
+
+
+def imagine(predict: Predict, obs: Tensor, action: Tensor) -> Tensor:
+    """Roll a model forward on its own predictions: from (..., O) and T actions (T, ..., A) to (T + 1, ..., O)."""
+    seen = [obs]
     for taken in action:
-        obs, reward = step(obs, taken)
-        seen.append(obs)
-        earned.append(reward)
-    return torch.stack(seen), torch.stack(earned)
+        seen.append(predict(seen[-1], taken))
+    return torch.stack(seen)
 
 
 def planner(
-    step: Step, seed: int, *, candidates: int = 64, horizon: int = 24, hold: int = 6, replan: int = 2
+    predict: Predict,
+    reward: Predict,
+    seed: int,
+    *,
+    candidates: int = 64,
+    horizon: int = 24,
+    hold: int = 6,
+    replan: int = 2,
 ) -> Policy:
-    """A policy that tries random torques in imagination and takes the best: random shooting, planned anew as it goes.
+    """A policy that tries random torques in imagination and begins with the best: random shooting, again and again.
 
     Args:
-        step: the world model.
+        predict, reward: the world model, f and g.
         seed: draws the candidates.
         candidates: how many futures are imagined at a time.
         horizon: how many steps each lasts, a multiple of hold.
@@ -152,9 +166,9 @@ def planner(
         if not plan:
             torque = torch.rand(horizon // hold, candidates, 1, generator=generator) * 2 * TORQUE - TORQUE
             torque = torque.repeat_interleave(hold, 0)
-            _, reward = imagine(step, torch.as_tensor(obs).expand(candidates, -1), torque)
-            best = torque[:replan, reward.sum(0).argmax()]
-            plan.extend(best.numpy())
+            future = imagine(predict, torch.as_tensor(obs).expand(candidates, -1), torque)
+            best = reward(future[:-1], torque).sum(0).argmax()
+            plan.extend(torque[:replan, best].numpy())
         return plan.pop(0)
 
     return act

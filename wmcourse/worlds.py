@@ -40,7 +40,7 @@ def make_pendulum(
 
     Raises:
         MissingDependency: pixels were asked for and pygame is not installed.
-        ValueError: a negative noise_std, a frame size that does not fit, or a velocity to hide in a frame, which has none.
+        ValueError: a negative noise_std, a frame size that does not fit, or a velocity to hide in a frame.
     """
     if pixels and hide_velocity:
         raise ValueError("one frame shows no velocity: leave hide_velocity out with pixels")
@@ -116,7 +116,7 @@ class PixelObservation(gym.ObservationWrapper):
 
     def __init__(self, env: gym.Env, size: int = FRAME_SIZE):
         super().__init__(env)
-        if 64 % size and size % 64:
+        if size < 1 or (64 % size and size % 64):
             raise ValueError(f"frame_size should divide 64 or be a multiple of it, and {size} came")
         self.size = size
         self.observation_space = Box(0, 255, (1, size, size), np.uint8)

@@ -148,6 +148,21 @@ def _(mean_q, std_q, mean_p, std_p):
     return kl_terms(mean_q, std_q + 1e-5, mean_p, std_p + 1e-5).sum(-1)
 
 
+@gaussian_kl.wrong("clamps the std", EQUAL, "padded or clamped")
+def _(mean_q, std_q, mean_p, std_p):
+    return kl_terms(mean_q, std_q.clamp(min=0.1), mean_p, std_p).sum(-1)
+
+
+@gaussian_kl.wrong("average of both directions", TEXTBOOK, "should give")
+def _(mean_q, std_q, mean_p, std_p):
+    return (kl_terms(mean_q, std_q, mean_p, std_p) + kl_terms(mean_p, std_p, mean_q, std_q)).sum(-1) / 2
+
+
+@gaussian_kl.wrong("sums over axis 1", "any shape", "should have shape")
+def _(mean_q, std_q, mean_p, std_p):
+    return kl_terms(mean_q, std_q, mean_p, std_p).sum(min(1, mean_q.dim() - 1))
+
+
 @gaussian_kl.wrong("sum over the batch", CONTRACT, "should have shape")
 def _(mean_q, std_q, mean_p, std_p):
     return kl_terms(mean_q, std_q, mean_p, std_p).sum(0)
@@ -320,6 +335,21 @@ def _(x, mean, std):
     return ((x - mean) ** 2 / (2 * std**2) - math.log(std) - LOG_2PI / 2).sum(FRAME)
 
 
+@gaussian_log_likelihood.wrong("number of pixels fixed", "is a density", "number of pixels fixed")
+def _(x, mean, std):
+    return -((x - mean) ** 2 / (2 * std**2)).sum(FRAME) - 24 * (math.log(std) + LOG_2PI / 2)
+
+
+@gaussian_log_likelihood.wrong("in float32 whatever comes", "float64", "rounded to float32")
+def _(x, mean, std):
+    return pixels(x.float(), mean.float(), std).sum(FRAME).to(x.dtype)
+
+
+@gaussian_log_likelihood.wrong("average over channels", PERFECT, "each pixel leaves")
+def _(x, mean, std):
+    return pixels(x, mean, std).sum((-2, -1)).mean(-1)
+
+
 @gaussian_log_likelihood.wrong("sum over axes 1 to 3", AXES, "should have shape")
 def _(x, mean, std):
     return pixels(x, mean, std).sum((1, 2, 3))
@@ -466,6 +496,12 @@ def _(x, weight, bias, noise_std):
 def _(x, weight, bias, noise_std):
     _, covariance, pull = solved(x, weight, bias, noise_std)
     return -pull @ covariance, covariance
+
+
+@linear_gaussian_posterior.wrong("subtracts the batch's mean", MEAN, "covariance times weight")
+def _(x, weight, bias, noise_std):
+    _, covariance, pull = solved(x, weight, x.mean(0), noise_std)
+    return pull @ covariance, covariance
 
 
 @linear_gaussian_posterior.wrong("diagonal only", SEVERAL, "off-diagonal entries are missing")
@@ -673,6 +709,22 @@ def _(x, logits):
     return (x * logits - F.softplus(logits)).clamp(min=-50).sum(FRAME)
 
 
+@bernoulli_log_likelihood.wrong("clamps the sum", FAR, "should cost |logit| nats")
+def _(x, logits):
+    return (x * logits - F.softplus(logits)).sum(FRAME).clamp(min=-1e4)
+
+
+@bernoulli_log_likelihood.wrong("clamps large logits", FAR, "should cost |logit| nats")
+def _(x, logits):
+    logits = logits.clamp(-150, 150)
+    return (x * logits - F.softplus(logits)).sum(FRAME)
+
+
+@bernoulli_log_likelihood.wrong("continuous Bernoulli", LOG_2, "nearly 0")
+def _(x, logits):
+    return torch.distributions.ContinuousBernoulli(logits=logits).log_prob(x).sum(FRAME)
+
+
 @bernoulli_log_likelihood.wrong("log(1 + exp(logits))", FAR, "holds infinity")
 def _(x, logits):
     return (x * logits - torch.log(1 + logits.exp())).sum(FRAME)
@@ -787,6 +839,16 @@ def _(log_likelihood, kl, beta):
     return (beta * kl + log_likelihood.abs()).mean()
 
 
+@negative_elbo.wrong("batch size fixed", "any batch size", "number of frames fixed")
+def _(log_likelihood, kl, beta):
+    return (beta * kl - log_likelihood).sum() / 7
+
+
+@negative_elbo.wrong("median over the batch", ONLY, "minus the average log-likelihood")
+def _(log_likelihood, kl, beta):
+    return (beta * kl - log_likelihood).median()
+
+
 @negative_elbo.wrong("per frame", CONTRACT, "should have shape")
 def _(log_likelihood, kl, beta):
     return beta * kl - log_likelihood
@@ -878,6 +940,21 @@ def _(kl, free):
     return kl.clamp(min=free).mean(0).sum()
 
 
+@free_nats.wrong("floor under the average sum, Z times as high", FIRST, "each dimension has its own")
+def _(kl, free):
+    return kl.mean(0).sum().clamp(min=free * kl.shape[-1])
+
+
+@free_nats.wrong("free counted once", ABOVE, "above the floor")
+def _(kl, free):
+    return (kl.mean(0) - free).clamp(min=0).sum() + free
+
+
+@free_nats.wrong("leaky floor", BELOW, "should count as free")
+def _(kl, free):
+    return (F.leaky_relu(kl.mean(0) - free, 0.01) + free).sum()
+
+
 @free_nats.wrong("floor of 1 whatever free is", BELOW, "count as free")
 def _(kl, free):
     return kl.mean(0).clamp(min=1.0).sum()
@@ -928,7 +1005,7 @@ def _(kl, free):
 
 @free_nats.wrong("a float", CONTRACT, "should be a torch tensor")
 def _(kl, free):
-    return float(kl.mean(0).clamp(min=free).sum())
+    return kl.mean(0).clamp(min=free).sum().item()
 
 
 @free_nats.right

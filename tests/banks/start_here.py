@@ -26,9 +26,9 @@ def _(reward, discount):
     return torch.stack(out)
 
 
-@discounted_return.wrong("forgets to turn the list around", AFAR, "looks back, not ahead")
+@discounted_return.wrong("forgets to turn the list around", AFAR, "last step first")
 def _(reward, discount):
-    return backward(reward, lambda r, later: r + discount * later).flip(0) * 0 + reward
+    return backward(reward, lambda r, later: r + discount * later).flip(0)
 
 
 @discounted_return.wrong("does not discount", AFAR, "nothing is discounted")
@@ -133,18 +133,19 @@ def by_python_numbers(reward, discount):
 
 
 record_episode = Bank("record_episode")
-KEPT, SEED, CUT, ENDED = "every observation is kept", "seed is handed", "cut by a time limit", "an episode that terminates"
+KEPT, SEED, CUT, ENDED = (
+    "every observation is kept",
+    "seed is handed",
+    "cut by a time limit",
+    "an episode that terminates",
+)
 PAIRED, ASKED = "chosen from obs[t]", "asked once a step"
 
 
-def packed(obs, action, reward, terminated, truncated):
-    return (
-        torch.as_tensor(np.array(obs, np.float32)),
-        torch.as_tensor(np.array(action, np.float32)),
-        torch.as_tensor(np.array(reward, np.float32)),
-        torch.as_tensor(np.array(terminated, bool)),
-        torch.as_tensor(np.array(truncated, bool)),
-    )
+def packed(*columns):
+    """obs, action, reward, terminated, truncated as tensors."""
+    kinds = (np.float32, np.float32, np.float32, bool, bool)
+    return tuple(torch.as_tensor(np.array(column, kind)) for column, kind in zip(columns, kinds, strict=True))
 
 
 def played(env, policy, seed, *, until=lambda ended, cut: ended or cut, reset=None):
@@ -284,7 +285,7 @@ def _(env, policy, seed):
 
 @record_episode.wrong("asks the policy after the step", PAIRED, "obs[t + 1]")
 def _(env, policy, seed):
-    obs, action, *rest = played(env, policy, seed)
+    obs, _action, *rest = played(env, policy, seed)
     return packed(obs, [policy(seen) for seen in obs[1:]], *rest)
 
 
@@ -355,7 +356,9 @@ def _(env, policy, seed):
 
 @record_episode.wrong("no observations of one step more: a dict", CONTRACT, "of 5")
 def _(env, policy, seed):
-    return dict(zip(["obs", "action", "reward", "terminated", "truncated"], packed(*played(env, policy, seed)), strict=True))
+    return dict(
+        zip(["obs", "action", "reward", "terminated", "truncated"], packed(*played(env, policy, seed)), strict=True)
+    )
 
 
 @record_episode.right
@@ -370,7 +373,13 @@ def by_rows(env, policy, seed):
         if terminated or truncated:
             break
     action, reward, terminated, truncated = zip(*rows, strict=True)
-    return torch.stack(obs), torch.stack(action), torch.tensor(reward), torch.tensor(terminated), torch.tensor(truncated)
+    return (
+        torch.stack(obs),
+        torch.stack(action),
+        torch.tensor(reward),
+        torch.tensor(terminated),
+        torch.tensor(truncated),
+    )
 
 
 @record_episode.right
@@ -553,9 +562,7 @@ swap_ratio.wrong("a mean of ratios", DIVIDED, "averaged over ratios: average")(
 swap_ratio.wrong("a mean of ratios by row", DIVIDED, "row by row")(
     swap(lambda s, t, n: ((s - n).square().mean(1) / (t - n).square().mean(1)).mean())
 )
-swap_ratio.wrong("how far the prediction moves", BLIND, "a difference?")(
-    swap(lambda s, t, n: mse(s, t) / mse(t, n))
-)
+swap_ratio.wrong("how far the prediction moves", BLIND, "a difference?")(swap(lambda s, t, n: mse(s, t) / mse(t, n)))
 swap_ratio.wrong("a ratio per sample", CONTRACT, "should have shape")(
     swap(lambda s, t, n: (s - n).square().mean(1) / (t - n).square().mean(1))
 )
@@ -747,6 +754,6 @@ def by_float(reward, next_value, terminated, truncated, discount):
 
 
 @bootstrap_target.right
-def by_loop(reward, next_value, terminated, truncated, discount):
+def one_by_one(reward, next_value, terminated, truncated, discount):
     rows = zip(reward, next_value, terminated, strict=True)
     return torch.stack([r if end else r + discount * v for r, v, end in rows])

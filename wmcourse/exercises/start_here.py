@@ -44,6 +44,7 @@ def _(answer: Callable, draw: Draw) -> None:
         "a reward k steps away counts discount to the power of k",
         mistakes={
             "looks back, not ahead: what was earned before does not count, what is still to come does": reward,
+            "the returns come last step first: turn them around": prize * 0.7 ** torch.arange(6.0),
             "nothing is discounted: how much is a reward worth that is a step away?": torch.full((6,), prize),
             "the reward of the step itself is discounted, too: how far away is it?": prize * 0.7 ** (away + 1),
             "the power counts from the start of the episode: it should count from the step where you stand": (
@@ -92,7 +93,7 @@ def _(answer: Callable, draw: Draw) -> None:
 
 
 class ScriptedWorld:
-    """A world whose every number is known: obs is (where it began + 10 * episode seed, steps taken), and it keeps a diary.
+    """A world whose every number is known: obs is (the seed it began from, steps taken).
 
     Args:
         steps: when the episode ends.
@@ -344,7 +345,7 @@ stream_transitions = Exercise(
     minutes=8,
     difficulty=2,
     hints=(
-        "Row i and row i + 1 make a step. Draw two short episodes on paper, and cross out the step that never happened.",
+        "Row i and row i + 1 make a step. Draw two short episodes on paper; cross out the step that never happened.",
         "The step from row i to row i + 1 never happened when row i + 1 is the first of an episode.",
         "Slice obs and action without their last row, obs and first without their first; keep where the flag is False.",
     ),
