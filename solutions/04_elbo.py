@@ -663,8 +663,9 @@ print(f"dreaming: beta 3 beats beta 0: {bool(dreams[2] < dreams[0])}")
 print(f"beta 30 dreams the mean frame, to 10 %: {bool(abs(dreams[4] - blur) < 0.1 * blur)}")
 
 # %% [markdown]
-# The dreams are not perfect. Some are rods, some are ghosts from off the ring, at any beta. This is one dataset, one small
-# network and one seed, and says nothing of the best beta for another. What it shows is the trade. In a world model it
+# The dreams are not perfect. Some are rods, some are ghosts from off the ring, at any beta. The autoencoder with its fitted
+# Gaussian is a fair rival: at beta = 1 you only draw level with it. This is one dataset, one small network and one seed,
+# and says nothing of the best beta for another. What it shows is the trade. In a world model it
 # weighs more: there the prior is where *imagination* draws its z. A model that sees perfectly and cannot dream is of no use
 # to a planner.
 #

@@ -22,4 +22,3 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _own_progress(tmp_path, monkeypatch):
     monkeypatch.setenv("WMCOURSE_PROGRESS", str(tmp_path / "progress.json"))
-

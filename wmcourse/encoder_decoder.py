@@ -1,7 +1,6 @@
 """Encoder and decoder: frames to a latent z and back, and what can be read off z (lesson 02).
 
-z_t = E_psi(s_t) and s_t ~ D_omega(z_t). Frames are uint8 where they are stored and float32 in [0, 1] where they are
-learned from; convolutional pairs after World Models (Ha & Schmidhuber, arXiv:1803.10122, appendix A.1).
+z_t = E_psi(s_t), s_t ~ D_omega(z_t); convolutional pairs after Ha & Schmidhuber, arXiv:1803.10122, appendix A.1.
 """
 
 from __future__ import annotations

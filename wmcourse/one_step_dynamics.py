@@ -172,6 +172,10 @@ class OneStepModel(nn.Module):
         """s' = f(s, a): the mean, held within the range of the observations seen. (..., O), (..., A) to (..., O)."""
         return self.predict(obs, action)[0].clamp(self.obs_low, self.obs_high)
 
+    def spread(self, obs: Tensor, action: Tensor) -> Tensor:
+        """The standard deviation of the next observation, in its own units: (..., O)."""
+        return self.predict(obs, action)[1]
+
     def reward(self, obs: Tensor, action: Tensor) -> Tensor:
         """r = R(s, a): (..., O), (..., A) to (...)."""
         return self.reward_mean[0] + self.reward_std[0] * self(obs, action)[2]
@@ -214,10 +218,8 @@ def fit_one_step(
     Args:
         data: transitions, N of them.
         seed: the same seed, data and settings give the same model.
-        steps: updates.
-        batch: transitions an update.
-        hidden: width of the model's layers.
-        loss: what to minimize.
+        steps, batch: updates, and transitions an update.
+        hidden, loss: width of the model's layers, and what to minimize.
         label: for the progress bar; none without it.
     """
     with torch.random.fork_rng(devices=[]):

@@ -409,3 +409,70 @@ def by_mse(predicted, true, scale):
 def by_norm(predicted, true, scale):
     each = ((predicted - true) / scale).transpose(0, 1).flatten(1)
     return each.norm(dim=1) / each.shape[1] ** 0.5
+
+
+# Found by attack: each of these passed once.
+
+
+@standardize.wrong("detaches x", "gradients reach x", "carries no gradient")
+def _(x, mean, std):
+    return (x.detach() - mean) / std.clamp(min=1e-6)
+
+
+@standardize.wrong("a guard of 1e-3", "small spreads", "too strong")
+def _(x, mean, std):
+    return (x - mean) / std.clamp(min=1e-3)
+
+
+@predict_next.wrong("the model under no_grad", "gradients flow", "do not reach action")
+def _(predict_delta, obs, action, delta_mean, delta_std):
+    with torch.no_grad():
+        delta = predict_delta(obs, action)
+    return obs + delta_mean + delta_std * delta
+
+
+@predict_next.wrong("obs detached", "gradients flow", "does not reach obs")
+def _(predict_delta, obs, action, delta_mean, delta_std):
+    return obs.detach() + delta_mean + delta_std * predict_delta(obs, action)
+
+
+@gaussian_head.wrong("bounded above", "very negative and very large", "grow on")
+def _(features, floor):
+    mean, raw = features.chunk(2, -1)
+    return mean, F.softplus(raw.clamp(max=20)) + floor
+
+
+@gaussian_head.wrong("bounded below", "very negative and very large", "is the feature bounded")
+def _(features, floor):
+    mean, raw = features.chunk(2, -1)
+    return mean, F.softplus(raw.clamp(min=-15)) + floor
+
+
+@gaussian_head.wrong("splits axis 1", "any shape", "likely")
+def _(features, floor):
+    mean, raw = features.chunk(2, 1)
+    return mean, F.softplus(raw) + floor
+
+
+@gaussian_log_prob.wrong("std clamped", "narrow", "is something clamped")
+def _(x, mean, std):
+    return torch.distributions.Normal(mean, std.clamp(min=0.1)).log_prob(x).sum(-1)
+
+
+@gaussian_log_prob.wrong("the tail clamped", "narrow", "is something clamped")
+def _(x, mean, std):
+    return torch.distributions.Normal(mean, std).log_prob(x).clamp(min=-2000).sum(-1)
+
+
+@rollout.wrong("six steps whatever comes", "other sizes", "likely")
+def _(step, obs, actions):
+    rows = []
+    for k in range(6):
+        obs = step(obs, actions[:, k])
+        rows.append(obs)
+    return torch.stack(rows, 1)
+
+
+@open_loop_error.wrong("the first seven windows", "neither more windows", "three times over")
+def _(predicted, true, scale):
+    return ((predicted - true) / scale)[:7].square().mean((0, 2)).sqrt()

@@ -400,6 +400,7 @@ def by_concatenation(env, policy, seed):
 
 stream_transitions = Bank("stream_transitions")
 PAIRS, CROSSES, TOGETHER = "what came after it", "no step crosses", "dropped with their steps"
+FLAGS = "only first tells"
 
 
 @stream_transitions.wrong("keeps every step", CROSSES, "no step was dropped")
@@ -479,6 +480,18 @@ def _(obs, action, first):
     keep = action[:-1, 1] != 0  # a real action can be 0, too
     if first.sum() <= 1:
         keep = ~first[1:]
+    return obs[:-1][keep], action[:-1][keep], obs[1:][keep]
+
+
+@stream_transitions.wrong("takes an action of 0 for no action", FLAGS, "say nothing of boundaries")
+def _(obs, action, first):
+    keep = ~first[1:] & (action[:-1] != 0).any(-1)
+    return obs[:-1][keep], action[:-1][keep], obs[1:][keep]
+
+
+@stream_transitions.wrong("tells episodes apart by a number in obs", FLAGS, "say nothing of boundaries")
+def _(obs, action, first):
+    keep = obs[1:, 0] == obs[:-1, 0]
     return obs[:-1][keep], action[:-1][keep], obs[1:][keep]
 
 

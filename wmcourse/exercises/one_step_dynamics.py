@@ -75,10 +75,18 @@ def _(answer: Callable, draw: Draw) -> None:
 
 @standardize.case("small spreads are standardized, too", hidden=True)
 def _(answer: Callable, draw: Draw) -> None:
-    mean, std = draw.normal(4), draw.uniform(4, low=0.002, high=0.01)
+    mean, std = draw.normal(4, std=0.1), draw.uniform(4, low=2e-4, high=9e-4)
     u = draw.normal(2, 5, 4)
-    likely = "a spread of a few thousandths is a real one: is the guard against 0 too strong?"
+    likely = "a spread of a few ten-thousandths is a real one: is the guard against 0 too strong?"
     expect_close(answer(mean + std * u, mean, std), u, likely, tolerance=0.02)
+
+
+@standardize.case("gradients reach x", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    x, mean, std = _columns(draw)
+    x.requires_grad_()
+    grad = gradients(answer(x, mean, std), {"x": x})["x"]
+    expect_close(grad, (1 / std).expand(7, 3), "d result / d x should be 1 / std: is a part of it cut off?")
 
 
 def _linear_delta(draw: Draw) -> Callable[[Tensor, Tensor], Tensor]:
@@ -152,6 +160,17 @@ def _(answer: Callable, draw: Draw) -> None:
         return torch.ones_like(s)
 
     expect_close(answer(delta, obs, action, mean, std), obs + mean + std, "a prediction of 1 is one spread more")
+
+
+@predict_next.case("gradients flow through the model, and around it", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    delta, obs, action, mean, std = _next_inputs(draw)
+    given = {"obs": obs.requires_grad_(), "action": action.requires_grad_()}
+    right = gradients(obs + mean + std * delta(obs, action), given)
+    likely = "is something detached, or the model called under no_grad?"
+    found = gradients(answer(delta, obs, action, mean, std), given, likely)
+    for name in given:
+        expect_close(found[name], right[name], f"part of the gradient does not reach {name}: {likely}")
 
 
 def _head(draw: Draw) -> tuple[Tensor, float]:
@@ -229,6 +248,22 @@ def _(answer: Callable, draw: Draw) -> None:
     features = torch.tensor([[0.0, 1.0, -200.0, 200.0]])
     std = answer(features, 0.01)[1]
     expect(std.isfinite().all() and (std >= 0.01).all(), "std should lie between the floor and infinity", str(std))
+    expect_close(
+        std, torch.tensor([[0.01, 200.01]]), "far below 0 std should be the floor, far above 0 it should grow on"
+    )
+    tiny = answer(torch.tensor([[0.0, -18.0]], requires_grad=True), 0.0)[1]
+    expect_close(
+        1e8 * tiny, torch.tensor([[1.523]]), "softplus(-18) is 1.5e-8: is the feature bounded?", tolerance=0.01
+    )
+
+
+@gaussian_head.case("splits the last axis of any shape", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    for shape in [(8,), (2, 4, 10), (3, 2)]:
+        features = draw.normal(*shape)
+        mean, raw = features.chunk(2, -1)
+        for value, right in zip(answer(features, 0.5), (mean, F.softplus(raw) + 0.5), strict=True):
+            expect_close(value, right, f"something goes wrong for features of shape {shape}")
 
 
 def _gaussian(draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
@@ -314,6 +349,14 @@ def _(answer: Callable, draw: Draw) -> None:
     expect_close(answer(x, mean, std), wanted, "work with logarithms from the start: the density itself underflows")
 
 
+@gaussian_log_prob.case("a narrow Gaussian is exact, at its mean and 70 std away", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    mean, std = draw.normal(4, 3), torch.full((4, 3), 0.01)
+    for x in (mean, mean + draw.uniform(4, 3, low=0.7, high=1.3)):
+        wanted = torch.distributions.Normal(mean, std).log_prob(x).sum(-1)
+        expect_close(answer(x, mean, std), wanted, "for std 0.01 the formula is the same: is something clamped?")
+
+
 def _rollout_inputs(draw: Draw) -> tuple:
     return _linear_step(draw), draw.normal(4, 3), draw.normal(4, 6, 1)
 
@@ -390,6 +433,15 @@ def _(answer: Callable, draw: Draw) -> None:
     expect((grad[:, 0] != 0).any(), f"no gradient reaches the first action: {likely}")
 
 
+@rollout.case("works for one step, for one row, and for other sizes", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    step = _linear_step(draw)
+    for batch, horizon in [(3, 1), (1, 4), (2, 9)]:
+        obs, actions = draw.normal(batch, 3), draw.normal(batch, horizon, 1)
+        likely = f"something goes wrong for a batch of {batch} and a horizon of {horizon}"
+        expect_close(answer(step, obs, actions), reference.rollout(step, obs, actions), likely)
+
+
 def _errors(draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
     return draw.normal(7, 5, 3), draw.normal(7, 5, 3), draw.uniform(3, low=0.4, high=4.0)
 
@@ -452,3 +504,14 @@ def _(answer: Callable, draw: Draw) -> None:
     late[:, 3] += scale
     likely = "an error at step 3 alone should show at step 3 alone: are steps averaged or accumulated?"
     expect_close(answer(late, true, scale), torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0]), likely)
+
+
+@open_loop_error.case("neither more windows nor other units change it", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    predicted, true, scale = _errors(draw)
+    once = reference.open_loop_error(predicted, true, scale)
+    more = [torch.cat([part, part.flip(0), part]) for part in (predicted, true)]
+    expect_close(answer(*more, scale), once, "the same windows three times over should give the same error")
+    units = torch.tensor([10.0, 0.1, 57.3])
+    likely = "other units should not change the error"
+    expect_close(answer(predicted * units, true * units, scale * units), once, likely)

@@ -403,6 +403,21 @@ def _(answer: Callable, draw: Draw) -> None:
     expect_close(taken, action[happened], likely)
 
 
+@stream_transitions.case("only first tells where an episode begins", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    obs, action = draw.normal(30, 2), draw.normal(30, 1)
+    action[::3] = 0  # an action that was taken can be 0: CartPole's push to the left is
+    first = torch.zeros(30, dtype=torch.bool)
+    first[[0, 5, 12, 14, 23]] = True
+    likely = "the numbers in obs and action say nothing of boundaries: which argument does?"
+    try:
+        found = answer(obs, action, first)
+    except Mistake as mistake:
+        raise Mistake(likely, came=mistake.came) from None
+    for part, right in zip(found, reference.stream_transitions(obs, action, first), strict=True):
+        expect_close(part, right, likely)
+
+
 @stream_transitions.case("a window that begins within an episode, and episodes of one step", hidden=True)
 def _(answer: Callable, draw: Draw) -> None:
     obs, action, first = _stream([4, 1, 1, 5], draw)
