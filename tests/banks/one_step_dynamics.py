@@ -473,6 +473,6 @@ def _(step, obs, actions):
     return torch.stack(rows, 1)
 
 
-@open_loop_error.wrong("the first seven windows", "neither more windows", "three times over")
+@open_loop_error.wrong("the first seven windows", "every window counts", "does every window count")
 def _(predicted, true, scale):
     return ((predicted - true) / scale)[:7].square().mean((0, 2)).sqrt()

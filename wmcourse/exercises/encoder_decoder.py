@@ -84,7 +84,7 @@ def _layers(draw: Draw) -> tuple[int, list[tuple[int, int, int]]]:
     def one(low: int, high: int) -> int:
         return int(draw.integers(1, low=low, high=high).item())
 
-    return one(40, 90), [(one(2, 6), one(1, 4), one(0, 3)) for _ in range(3)]
+    return one(80, 140), [(one(2, 6), one(1, 4), one(0, 3)) for _ in range(3)]
 
 
 def _expect_side(value: Any, wanted: int, likely: str, mistakes: Mapping[str, float] | None = None) -> None:
