@@ -363,7 +363,7 @@ open_loop_error = check("open_loop_error", open_loop_error)
 # ## The experiment
 #
 # The full model of this lesson (`fit_one_step` in the package) is a network with your head, trained by your likelihood,
-# with the reward as one more output. It also keeps each prediction within the range that the training data spans: the real
+# with a second network for the reward. It also keeps each prediction within the range that the training data spans: the real
 # pendulum stops at 8 rad/s, and a network that overshoots there runs away. Train it with five seeds. Then take windows of 25 steps from held-out episodes, show
 # each model the first state and the 25 actions, and compare.
 #

@@ -205,14 +205,14 @@ def _(size, layers):
     return size
 
 
-@conv_size.wrong("a tensor", CONTRACT, "should be a int")
+@conv_size.wrong("a tensor", CONTRACT, "should be a whole number")
 def _(size, layers):
     for k, s, p in layers:
         size = (size + 2 * p - k) // s + 1
     return torch.tensor(size)
 
 
-@conv_size.wrong("a list of all sides", CONTRACT, "should be a int")
+@conv_size.wrong("a list of all sides", CONTRACT, "should be a whole number")
 def _(size, layers):
     sides = [size]
     for k, s, p in layers:
