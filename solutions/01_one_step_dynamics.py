@@ -18,7 +18,7 @@ from torch import Tensor
 from wmcourse import plots
 from wmcourse.exercises import check, hint
 from wmcourse.nets import fit, mlp
-from wmcourse.one_step_dynamics import copy_last, fit_linear, fit_one_step
+from wmcourse.one_step_dynamics import copy_last, fit_linear, fit_one_step, keep_in_range, windows
 from wmcourse.replay import Replay, Transitions, random_policy, record_episodes
 from wmcourse.worlds import make_pendulum
 
@@ -364,7 +364,8 @@ open_loop_error = check("open_loop_error", open_loop_error)
 #
 # The full model of this lesson (`fit_one_step` in the package) is a network with your head, trained by your likelihood,
 # with a second network for the reward. It also keeps each prediction within the range that the training data spans: the real
-# pendulum stops at 8 rad/s, and a network that overshoots there runs away. Train it with five seeds. Then take windows of 25 steps from held-out episodes, show
+# pendulum stops at 8 rad/s, and a network that overshoots there runs away. The linear model gets the same help. Train with
+# five seeds. Then take windows of 25 steps from held-out episodes, show
 # each model the first state and the 25 actions, and compare.
 #
 # Three others walk along. *Copy last* says that nothing changes. The linear model is the one you began with. And as a
@@ -373,10 +374,7 @@ open_loop_error = check("open_loop_error", open_loop_error)
 
 # %%
 H, SEEDS, UPDATES = 25, 5, 1_500
-windows = [(e, t) for e in held_out.episodes for t in range(0, 176, 25)]
-start = torch.stack([e.obs[t] for e, t in windows])
-actions = torch.stack([e.action[t : t + H] for e, t in windows])
-truth = torch.stack([e.obs[t + 1 : t + 1 + H] for e, t in windows])
+start, actions, truth = windows(held_out.episodes, H)
 scale = data.obs.std(0)
 
 
@@ -394,7 +392,7 @@ blind = fit_one_step(
 )
 errors = {
     "learned model": torch.stack([error_of(model.step) for model in models]),
-    "linear model": error_of(linear),
+    "linear model": error_of(keep_in_range(linear, data.obs.amin(0), data.obs.amax(0))),
     "copy last": error_of(copy_last),
     "shuffled actions": error_of(blind.step),
 }
@@ -438,7 +436,7 @@ for method, error in final.items():
 worst_first = (
     ((rollout(models[0].step, start, actions).detach() - truth) / scale).square().sum((1, 2))
 )
-middle = worst_first.argsort()[len(windows) // 2]
+middle = worst_first.argsort()[len(start) // 2]
 fig, axis = plots.figure(width=6.4, height=3.2)
 
 

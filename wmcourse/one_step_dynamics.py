@@ -186,21 +186,11 @@ class OneStepModel(nn.Module):
         return delta, standardize(batch.reward[:, None], self.reward_mean, self.reward_std)[:, 0]
 
 
-Loss = Callable[[OneStepModel, Transitions], Tensor]
-
-
 def likelihood_loss(model: OneStepModel, batch: Transitions) -> Tensor:
     """-log p(s' | s, a) in nats of the standardized difference, plus half the squared error of the reward: a scalar."""
     mean, std, reward = model(batch.obs, batch.action)
     delta, wanted = model.targets(batch)
     return -gaussian_log_prob(delta, mean, std).mean() + 0.5 * (reward - wanted).square().mean()
-
-
-def squared_loss(model: OneStepModel, batch: Transitions) -> Tensor:
-    """The same with std = 1 and the constant left out, so that only means are learned; the std head stays untrained."""
-    mean, _, reward = model(batch.obs, batch.action)
-    delta, wanted = model.targets(batch)
-    return 0.5 * (mean - delta).square().sum(-1).mean() + 0.5 * (reward - wanted).square().mean()
 
 
 def fit_one_step(
@@ -210,7 +200,6 @@ def fit_one_step(
     steps: int = 2_000,
     batch: int = 256,
     hidden: int = 64,
-    loss: Loss = likelihood_loss,
     label: str = "",
 ) -> OneStepModel:
     """A model trained on batches of `data`; the seed decides its first weights and the order of the batches.
@@ -219,7 +208,7 @@ def fit_one_step(
         data: transitions, N of them.
         seed: the same seed, data and settings give the same model.
         steps, batch: updates, and transitions an update.
-        hidden, loss: width of the model's layers, and what to minimize.
+        hidden: width of the model's layers.
         label: for the progress bar; none without it.
     """
     with torch.random.fork_rng(devices=[]):
@@ -229,7 +218,7 @@ def fit_one_step(
 
     def batch_loss() -> Tensor:
         index = torch.randint(len(data.obs), (batch,), generator=generator)
-        return loss(model, Transitions(*(part[index] for part in data)))
+        return likelihood_loss(model, Transitions(*(part[index] for part in data)))
 
     fit(model.parameters(), batch_loss, steps=steps, learning_rate=3e-3, label=label)
     return model
