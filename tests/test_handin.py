@@ -9,16 +9,17 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from wmcourse.exercises import catalogue, grade
-from wmcourse.grading.handin import DefinedTwice, HandIn, UnreadableNotebook, is_stub, read_handin
+from wmcourse.grading.handin import HandIn, UnreadableNotebook, is_stub, read_handin
 
 ANSWER = "def reparameterize(mean, std, noise):\n    return mean + std * noise"
+IDS = [exercise.id for exercise in catalogue()]
 STUB = 'def reparameterize(mean, std, noise):\n    """Doc."""\n    raise NotImplementedError  # your code here'
 
 
 def handin(tmp_path: Path, *cells) -> HandIn:
     path = tmp_path / "03.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(c) if isinstance(c, str) else c for c in cells]), path)
-    return read_handin(path, catalogue())
+    return read_handin(path, IDS)
 
 
 @pytest.mark.parametrize(
@@ -53,12 +54,59 @@ def test_a_marked_cell_with_a_syntax_error_is_an_answer_that_does_not_run(tmp_pa
         found.load("reparameterize")
 
 
-def test_two_different_answers_are_said(tmp_path) -> None:
-    found = handin(tmp_path, ANSWER, ANSWER.replace("+", "-"))
-    with pytest.raises(
-        DefinedTwice, match=r"03\.ipynb answers reparameterize twice, differently: the second is in cell 2"
-    ):
-        found.load("reparameterize")
+def marked(source: str):
+    return new_code_cell(source, metadata={"exercise": "reparameterize"})
+
+
+WRONG = ANSWER.replace("+", "-")
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (WRONG, ANSWER),
+        (marked(ANSWER), WRONG),
+        (WRONG, marked(ANSWER)),
+        (marked(WRONG), marked(ANSWER)),
+        (marked(STUB), WRONG, ANSWER),
+    ],
+)
+def test_of_two_different_answers_the_exercises_own_cell_counts_else_the_later(tmp_path, cells) -> None:
+    found = handin(tmp_path, *cells)
+    assert grade("reparameterize", found.load("reparameterize")).passed
+    assert "answered differently in cells" in found.twice["reparameterize"]
+
+
+def test_what_an_answer_does_not_use_is_not_run(tmp_path) -> None:
+    helper = "import torch as t\nK = t.tensor(1.0)\nraise SystemExit\ndef scale(x): return K * x"
+    found = handin(tmp_path, helper, "while True: pass\nunused = [0] * 10", ANSWER.replace("std *", "scale(std) *"))
+    assert found.relies_on["reparameterize"] == [
+        "import torch as t",
+        "K = t.tensor(1.0)",
+        "def scale(x):\n    return K * x",
+    ]
+
+
+def test_a_constant_worked_out_in_another_cell_is_there(tmp_path) -> None:
+    found = handin(tmp_path, "import math\nONE = math.log(math.e)", ANSWER.replace("std *", "ONE * std *"))
+    assert grade("reparameterize", found.load("reparameterize")).passed
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%time\n" + ANSWER,
+        "files = !ls\n" + ANSWER,
+        "torch.randn?\n" + ANSWER,
+        ANSWER + "\nplt.plot([1, 2])\nraise ValueError",
+        "def other(mean, std, noise):\n    return mean + std * noise\nreparameterize = other",
+        "class Plus:\n    def __call__(self, a, b, c):\n        return a + b * c\nreparameterize = Plus()",
+        ANSWER + '\nreparameterize = check("reparameterize", reparameterize)',
+        "def reparameterize(mean: Tensor, std: Tensor, noise: Missing) -> Gone:\n    return mean + std * noise",
+    ],
+)
+def test_what_notebooks_are_full_of_costs_no_points(tmp_path, cell) -> None:
+    assert grade("reparameterize", handin(tmp_path, cell).load("reparameterize")).passed
 
 
 @pytest.mark.parametrize(
@@ -68,14 +116,14 @@ def test_what_is_no_notebook_is_said_with_its_path(tmp_path, text) -> None:
     path = tmp_path / "mine.ipynb"
     path.write_text(text)
     with pytest.raises(UnreadableNotebook, match=r"mine\.ipynb: (is not a Jupyter notebook|holds no exercise)"):
-        read_handin(path, catalogue())
+        read_handin(path, IDS)
 
 
 def test_a_notebook_without_exercises_and_a_missing_one_are_said(tmp_path) -> None:
     with pytest.raises(UnreadableNotebook, match="holds no exercise"):
         handin(tmp_path, "x = 1")
     with pytest.raises(UnreadableNotebook, match="no such file"):
-        read_handin(tmp_path / "gone.ipynb", catalogue())
+        read_handin(tmp_path / "gone.ipynb", IDS)
 
 
 def test_a_format_3_notebook_is_read(tmp_path) -> None:
@@ -84,7 +132,7 @@ def test_a_format_3_notebook_is_read(tmp_path) -> None:
     notebook = v3.new_notebook(worksheets=[v3.new_worksheet(cells=[v3.new_code_cell(ANSWER)])])
     path = tmp_path / "old.ipynb"
     path.write_text(v3.writes_json(notebook))
-    assert grade("reparameterize", read_handin(path, catalogue()).load("reparameterize")).passed
+    assert grade("reparameterize", read_handin(path, IDS).load("reparameterize")).passed
 
 
 def test_stubs_are_told_from_answers() -> None:

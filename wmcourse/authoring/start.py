@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import nbformat
 from nbformat import NotebookNode
 
 from wmcourse.authoring.build import fingerprint, write
 from wmcourse.exercises import catalogue
-from wmcourse.grading.handin import UnreadableNotebook, answered_by, code_of, is_stub, read_notebook
+from wmcourse.grading.handin import answered_by, code_of, is_stub
 
 BACKUPS = "before-update"
 
@@ -52,10 +53,10 @@ def _bring(shipped: Path, own: Path, update: bool) -> str:
     if not update:
         return f"{own.name}: kept as it is"
     try:
-        before = read_notebook(own)
-    except UnreadableNotebook as error:
-        return f"left alone: {error}"
-    after, carried, kept = updated(before, read_notebook(shipped))
+        before = nbformat.read(own, as_version=4)
+    except Exception as error:  # nbformat raises many kinds on files that are no notebooks
+        return f"left alone: {own}: is not a Jupyter notebook ({(str(error).splitlines() or ['empty'])[0][:80]})"
+    after, carried, kept = updated(before, nbformat.read(shipped, as_version=4))
     if [cell.source for cell in after.cells] == [cell.source for cell in before.cells]:
         return f"{own.name}: already the newest"
     backup = own.parent / BACKUPS / f"{own.stem}.{datetime.now():%Y%m%d-%H%M%S-%f}.ipynb"

@@ -10,21 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wmcourse.grading.mistake import Mistake
 
-class Mistake(Exception):
-    """What a case found wrong, in the learner's words.
-
-    Args:
-        likely: the likely mistake, and best a question to think about; never the answer.
-        came: what came instead of what was asked (shape, value, largest difference).
-    """
-
-    def __init__(self, likely: str, *, came: str = ""):
-        super().__init__(likely)
-        self.likely, self.came = likely, came
-
-    def __str__(self) -> str:
-        return "\n".join(line for line in (self.came and f"came:   {self.came}", f"likely: {self.likely}") if line)
+__all__ = ["AGREEMENT", "CONTRACT", "Case", "Draw", "Exercise", "Mistake"]
 
 
 class Draw:
@@ -109,12 +97,15 @@ class Exercise:
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """The contract, the written cases, and last the hidden agreement with the reference."""
+        """The contract, the written cases with the hidden ones last, and the hidden agreement with the reference.
+
+        Nothing that a learner is shown comes after a hidden case: an answer could put into it what it saw there.
+        """
         from wmcourse.grading.contract import agrees, keeps_contract
 
         first = Case(CONTRACT, lambda answer, draw: keeps_contract(self, answer, draw))
         last = Case(AGREEMENT, lambda answer, draw: agrees(self, answer, draw), hidden=True)
-        return (first, *self.written, last)
+        return (first, *sorted(self.written, key=lambda case: case.hidden), last)
 
 
 CONTRACT = "returns what was asked and leaves its inputs alone"

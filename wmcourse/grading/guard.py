@@ -6,7 +6,6 @@ This guard is for a learner's own process, against accidents. Against malice the
 from __future__ import annotations
 
 import contextlib
-import io
 import random
 import signal
 import sys
@@ -20,13 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmcourse.grading.exercise import Mistake
-
-SHOWN_OUTPUT = 600  # characters of what an answer prints that we keep
-
-
-class TimeUp(BaseException):
-    """The answer used up its time; not an Exception, so that `except Exception` in an answer cannot hold it."""
+from wmcourse.grading.inside import SHOWN_OUTPUT, Head
+from wmcourse.grading.mistake import Mistake, Stopped, TimeUp
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ def run_guarded(call: Callable[[], Any], seconds: float) -> Outcome:
     The time limit needs a Unix alarm and the main thread (Jupyter's cells run there). Elsewhere, on Windows for
     instance, an endless answer is ended by interrupting the kernel; the verdict then says so.
     """
-    out = _Head(SHOWN_OUTPUT)
+    out = Head(SHOWN_OUTPUT)
     with _undone(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         outcome = _outcome(call, seconds)
     return Outcome(outcome.kind, outcome.message, out.text())
@@ -58,12 +52,15 @@ def _outcome(call: Callable[[], Any], seconds: float) -> Outcome:
     except Mistake as mistake:
         return Outcome("failed", str(mistake))
     except TimeUp:
-        likely = f"no answer within {seconds:g} s: does a loop or a wait never end?"
-        return Outcome("timed out", f"likely: {likely}")
+        return Outcome("timed out", "likely: no answer within the time limit: does a loop or a wait never end?")
+    except Stopped as stopped:
+        return Outcome(stopped.kind, f"came:   {stopped}")
     except RecursionError:
         return Outcome("error", "likely: the function calls itself without end: which call should stop the recursion?")
     except KeyboardInterrupt:
         return Outcome("timed out", "likely: you interrupted the kernel while this answer ran")
+    except MemoryError:
+        return Outcome("out of memory", "likely: no memory is left: is a tensor far too large, or kept in every step?")
     except BaseException as error:  # SystemExit included: an answer must not end the kernel
         return Outcome("error", explain(error))
     return Outcome("passed")
@@ -73,33 +70,19 @@ def explain(error: BaseException) -> str:
     """An error in the learner's words: its type and text, and the learner's own line if the traceback has one."""
     said = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    own = getattr(error, "line", "") or _own_line(error)  # an error that came over the wall brings its line along
+    line = f"\nline:   {own}" if own else ""
+    return f"came:   {text}{line}\nlikely: your code raised this error: which of its inputs did it not expect?"
+
+
+def _own_line(error: BaseException) -> str:
     steps = traceback.extract_tb(error.__traceback__)
     own = [step for step in steps if "wmcourse" not in step.filename and not _is_library(step.filename)]
-    line = f"\nline:   {own[-1].line}" if own and own[-1].line else ""
-    return f"came:   {text}{line}\nlikely: your code raised this error: which of its inputs did it not expect?"
+    return (own[-1].line or "") if own else ""
 
 
 def _is_library(filename: str) -> bool:
     return "site-packages" in filename or filename.startswith((sys.base_prefix, "<frozen"))
-
-
-class _Head(io.TextIOBase):
-    """A text stream that keeps its first characters and counts the rest."""
-
-    def __init__(self, limit: int):
-        self.limit, self.kept, self.total = limit, "", 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str, /) -> int:
-        self.kept += text[: max(0, self.limit - len(self.kept))]
-        self.total += len(text)
-        return len(text)
-
-    def text(self) -> str:
-        more = self.total - len(self.kept)
-        return self.kept + (f"... and {more:,} more characters" if more else "")
 
 
 @contextlib.contextmanager

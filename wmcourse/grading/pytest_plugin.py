@@ -43,7 +43,7 @@ class NotebookFile(pytest.File):
         from wmcourse.grading.handin import UnreadableNotebook, read_handin
 
         try:
-            handin = read_handin(self.path, catalogue())
+            handin = read_handin(self.path, [exercise.id for exercise in catalogue()])
         except UnreadableNotebook as error:
             raise self.CollectError(str(error)) from None
         lessons = {exercise.lesson for exercise in catalogue() if exercise.id in handin.answers}
@@ -74,7 +74,7 @@ class AnswerUnderTest:
         if self._verdict:
             return self._verdict
         if id not in self.handin.answers:
-            self._verdict = f"{self.handin.path} holds no cell that defines {id}"
+            self._verdict = f"{self.handin.name} holds no cell that defines {id}"
             return self._verdict
         loading = run_guarded(lambda: found.append(self.handin.load(id)), self.exercise.seconds)
         if found:

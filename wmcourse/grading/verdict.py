@@ -14,7 +14,7 @@ from wmcourse.grading.guard import Outcome, run_guarded
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case's result; `kind` is passed, failed, error, timed out, open or not run; `message` says why."""
+    """One case's result; `kind` is passed, open, not run, or how it went wrong; `message` says why."""
 
     name: str
     kind: str
@@ -81,7 +81,8 @@ def grade_answer(
     *,
     seed: int = 0,
     hidden: bool = True,
-    wrap: Callable[[Any, Callable[..., Any]], Callable[..., Any]] = Answer,
+    seconds: float | None = None,
+    before_hidden: Callable[[], object] = lambda: None,
 ) -> Verdict:
     """Run an exercise's cases against an answer.
 
@@ -90,7 +91,8 @@ def grade_answer(
         answer: the learner's function or class; anything else fails the first case, and says so.
         seed: the cases draw their inputs from it.
         hidden: whether the hidden cases run, too.
-        wrap: what turns (answer, reference) into the callable that cases see.
+        seconds: how long a case may take, instead of what the exercise says.
+        before_hidden: called once before the first hidden case, where one runs.
     """
     results: list[CaseResult] = []
     printed = ""
@@ -101,16 +103,18 @@ def grade_answer(
         if stopped:
             results.append(CaseResult(case.name, "not run", hidden=case.hidden))
             continue
-        outcome = _run_case(exercise, case, answer, seed, wrap)
+        if case.hidden and not any(result.hidden for result in results):
+            before_hidden()
+        outcome = _run_case(exercise, case, answer, seed, seconds or exercise.seconds)
         printed = printed or outcome.printed
         results.append(CaseResult(case.name, outcome.kind, outcome.message, case.hidden))
-        stopped = outcome.kind in ("open", "timed out")  # one endless loop is enough to wait for
+        stopped = outcome.kind in ("open", "timed out", "crashed")  # one endless loop is enough to wait for
     return Verdict(exercise.id, exercise.points, tuple(results), printed)
 
 
-def _run_case(exercise: Exercise, case: Case, answer: Any, seed: int, wrap: Any) -> Outcome:
+def _run_case(exercise: Exercise, case: Case, answer: Any, seed: int, seconds: float) -> Outcome:
     def run() -> None:
         expect_signature(answer, exercise.reference)
-        case.run(wrap(answer, exercise.reference), Draw(seed, f"{exercise.id}/{case.name}"))
+        case.run(Answer(answer, exercise.reference), Draw(seed, f"{exercise.id}/{case.name}"))
 
-    return run_guarded(run, exercise.seconds)
+    return run_guarded(run, seconds)

@@ -1,0 +1,203 @@
+"""Grade one student's hand-in: read it, and try each answer in a process of its own, behind the wall."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wmcourse.exercises import catalogue
+from wmcourse.grading.collect import Submission
+from wmcourse.grading.exercise import Exercise
+from wmcourse.grading.guard import Outcome, run_guarded
+from wmcourse.grading.handin import UnreadableNotebook, is_stub
+from wmcourse.grading.mistake import Crashed, Stopped
+from wmcourse.grading.records import Result, Row
+from wmcourse.grading.sandbox import PROCESS_ONLY, Limits, Sandbox, Wall, find_wall, read
+from wmcourse.grading.verdict import CaseResult, Verdict, grade_answer
+from wmcourse.grading.view import build_view
+from wmcourse.grading.wall import Peer
+
+
+class CannotGrade(ValueError):
+    """Grading cannot begin; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to grade and how; the same for every hand-in of a run.
+
+    Args:
+        lessons: the names of the lessons whose exercises count.
+        seed: the cases draw their inputs from it.
+        process_only: whether grading may go on without bubblewrap.
+        cases: Python source that adds cases of the instructor's own, or nothing.
+        hidden: paths that no submission may see.
+        limits: how much a submission may use.
+    """
+
+    lessons: tuple[str, ...]
+    seed: int
+    process_only: bool = False
+    cases: str = ""
+    hidden: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+    def exercises(self) -> list[Exercise]:
+        """The exercises that count, in the order of the course."""
+        add_cases(self.cases)
+        return [exercise for exercise in catalogue() if exercise.lesson in self.lessons]
+
+    def wall(self) -> Wall:
+        """What stands between a submission and this machine; CannotGrade where that is too little."""
+        wall = find_wall([Path(path) for path in self.hidden])
+        if wall.mode == PROCESS_ONLY and not self.process_only:
+            raise CannotGrade(
+                f"{wall.why}. Without it a submission can read the files of whoever grades. Install it, or say "
+                "--allow-process-only where every hand-in comes from someone you trust"
+            )
+        return wall
+
+
+@cache
+def add_cases(source: str) -> None:
+    """Run an instructor's cases, once a process: `@find("exercise").case("the property", hidden=True)`."""
+    try:
+        exec(compile(source, "<cases>", "exec"), {"__name__": "cases"})
+    except Exception as error:
+        raise CannotGrade(f"the file of cases does not run: {type(error).__name__}: {error}") from None
+
+
+@dataclass
+class Answers:
+    """A student's answers, from all their notebooks: by exercise the cell, what it relies on, and what to say of it."""
+
+    found: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+    trouble: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+def grade_submission(submission: Submission, plan: Plan) -> Row:
+    """One student's row.
+
+    Raises:
+        CannotGrade: there is no wall, or the instructor's cases do not run; nothing is wrong with the hand-in.
+    """
+    torch.set_num_threads(1)
+    exercises, wall = plan.exercises(), plan.wall()
+    until = time.monotonic() + plan.limits.handin
+    with tempfile.TemporaryDirectory(prefix="wmcourse-") as folder:
+        views = {lesson: build_view(Path(folder, lesson), lesson) for lesson in plan.lessons}
+        answers = _read_all(submission, wall, views[plan.lessons[0]], until)
+        results: list[Result] = []
+        for lesson, view in views.items():
+            asked = [exercise for exercise in exercises if exercise.lesson == lesson]
+            results += _grade_lesson(asked, answers, wall, view, plan, until)
+    return Row(
+        student=submission.student,
+        slug=submission.slug,
+        status="graded" if answers.files else "unreadable",
+        note="; ".join(answers.trouble) or ("" if answers.files else "holds no notebook"),
+        files=tuple(answers.files),
+        results=tuple(results),
+        wall=wall.mode,
+        seed=plan.seed,
+        external=submission.external,
+    )
+
+
+def _read_all(submission: Submission, wall: Wall, view: Path, until: float) -> Answers:
+    """Every notebook's answers; of two to one exercise a written one before a stub, else the later file's."""
+    ids = [exercise.id for exercise in catalogue()]
+    answers = Answers(trouble=list(submission.trouble))
+    for name, data in submission.notebooks.items():
+        if time.monotonic() > until:
+            answers.trouble.append(f"{name} and what follows: not read, the time for this hand-in is up")
+            break
+        try:
+            handin = read(wall, view, data, ids)
+        except UnreadableNotebook as error:
+            answers.trouble.append(f"{name}: {error}")
+            continue
+        answers.files.append(name)
+        answers.said |= handin.twice
+        for id, source in handin.answers.items():
+            before = answers.found.get(id, ("", []))[0]
+            if before and is_stub(source):
+                continue
+            if before and not is_stub(before) and before.strip() != source.strip():
+                answers.said[id] = f"{id} is answered differently in two notebooks; the one in {name} counts"
+            answers.found[id] = source, handin.relies_on[id]
+    return answers
+
+
+def _grade_lesson(
+    asked: Sequence[Exercise], answers: Answers, wall: Wall, view: Path, plan: Plan, until: float
+) -> Iterator[Result]:
+    """The results of one lesson's exercises; a sandbox is started only where there is something to run."""
+    box: Sandbox | None = None
+    with contextlib.ExitStack() as stack:
+        for exercise in asked:
+            if not answers.files:
+                yield _unrun(exercise, "unreadable", "no notebook of this hand-in could be read")
+            elif exercise.id not in answers.found or is_stub(answers.found[exercise.id][0]):
+                yield _unrun(exercise, "missing", "not written yet" if exercise.id in answers.found else "no such cell")
+            elif time.monotonic() > until:
+                yield _unrun(exercise, "not run", "the time for this hand-in was used up by what came before")
+            else:
+                try:
+                    box = box or stack.enter_context(Sandbox(wall, view, plan.limits, until))
+                    yield _grade_one(exercise, answers, box, plan.seed)
+                except Crashed as crashed:  # the sandbox as a whole; the next exercise gets a new one
+                    box = None
+                    yield _unrun(exercise, "crashed", str(crashed))
+
+
+def _unrun(exercise: Exercise, reason: str, note: str) -> Result:
+    return Result(exercise.id, reason, 0, exercise.points, note=note)
+
+
+def _grade_one(exercise: Exercise, answers: Answers, box: Sandbox, seed: int) -> Result:
+    id, limits = exercise.id, box.limits
+    loaded: list[Any] = []
+    printed: list[str] = []
+    with box.answer() as (peer, root):
+        load = lambda: loaded.append(peer.call(root, "load", (id, *answers.found[id]), {}))  # noqa: E731
+        outcome = run_guarded(load, limits.exercise)
+        if loaded:
+            look = lambda: printed.append(_printed(peer, root))  # noqa: E731
+            verdict = grade_answer(exercise, loaded[0], seed=seed, seconds=limits.exercise, before_hidden=look)
+        else:
+            verdict = _does_not_load(exercise, outcome)
+        reason = _reason(verdict)
+        ended = box.how_it_ended() if reason == "crashed" else ""
+    note = "; ".join(sentence for sentence in (answers.said.get(id, ""), ended) if sentence)
+    return Result(id, reason, verdict.points, exercise.points, verdict.cases, note, "".join(printed))
+
+
+def _does_not_load(exercise: Exercise, outcome: Outcome) -> Verdict:
+    first = CaseResult("the answer's cell runs", outcome.kind, outcome.message)
+    rest = [CaseResult(case.name, "not run", hidden=case.hidden) for case in exercise.cases]
+    return Verdict(exercise.id, exercise.points, (first, *rest))
+
+
+def _reason(verdict: Verdict) -> str:
+    if verdict.passed:
+        return "passed"
+    kind = next(case.kind for case in verdict.cases if not case.passed)
+    return "missing" if kind == "open" else kind
+
+
+def _printed(peer: Peer, root: int) -> str:
+    try:
+        return str(peer.call(root, "printed", (), {}))[:1000]
+    except (Exception, Stopped):  # whatever it does now, its grade stands
+        return ""

@@ -1,0 +1,142 @@
+"""The part of the grader that runs inside the sandbox, where there is neither a case nor an answer of the course's.
+
+    python -I -S -c "..." read '["reparameterize", ...]'     a notebook on standard input, its answers as JSON out
+    python -I -S -c "..." serve 7                            fork a process for each answer, on orders from socket 7
+
+`serve` imports torch once and then forks at every order, so that an answer costs milliseconds. The process that forks
+never runs a submission's code; its children do, each confined and alone with its socket to the grader.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Collection
+from typing import Any
+
+from wmcourse.grading import handin
+from wmcourse.grading.confine import MIB, confine, keep_out
+
+FORK, END = b"F", b"E"  # what the grader orders; the reply is four bytes, a whole number
+RUNNING = 1000  # the reply to END where the child had to be killed; otherwise its exit code, or minus its signal
+SHOWN_OUTPUT = 600  # characters of what an answer prints that we keep
+
+
+def main(arguments: list[str]) -> None:
+    """Run one of the two commands."""
+    if arguments[0] == "read":
+        read(json.loads(arguments[1]))
+    else:
+        serve(int(arguments[1]), **json.loads(arguments[2]))
+
+
+def read(ids: Collection[str]) -> None:
+    """Print the answers of the notebook that comes on standard input as JSON, or why there are none."""
+    confine(seconds=30, memory=2048 * MIB)
+    data = sys.stdin.buffer.read()
+    try:
+        found: dict[str, Any] = vars(handin.parse_handin("", data, ids))
+    except handin.UnreadableNotebook as error:
+        found = {"unreadable": str(error)}
+    sys.stdout.write(json.dumps(found))
+
+
+def serve(number: int, *, seconds: float, memory: int) -> None:
+    """Fork and end children on orders until the socket closes."""
+    import torch
+
+    from wmcourse.grading import wall  # noqa: F401  loaded once, for every child
+
+    torch.set_num_threads(1)
+    torch.ones(1, requires_grad=True).sum().backward()  # what torch sets up at its first gradient is forked, too
+    control = socket.socket(fileno=number)
+    keep_out()
+    gc.freeze()
+    child = 0
+    control.sendall(struct.pack("<i", 0))
+    while True:
+        order, files, *_ = socket.recv_fds(control, 1, 1)
+        if order == FORK:
+            _ended(child)
+            child = os.fork()
+            if not child:
+                control.close()
+                answer(files[0], seconds, memory)
+            os.close(files[0])
+            control.sendall(struct.pack("<i", 0))
+        else:
+            status, child = _ended(child), 0
+            if not order:
+                return
+            control.sendall(struct.pack("<i", status))
+
+
+def _ended(child: int) -> int:
+    """How a child ended; it is ended here where it had not."""
+    if not child:
+        return 0
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        return os.waitstatus_to_exitcode(status)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return RUNNING
+
+
+def answer(number: int, seconds: float, memory: int) -> None:
+    """Serve one answer over a socket, confined; never returns."""
+    from wmcourse.grading.wall import Peer
+    from wmcourse.grading.wire import Line
+
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nothing, stream)
+        sys.stdout = sys.stderr = shown = Head(SHOWN_OUTPUT)
+        confine(seconds=seconds, memory=memory)
+        Peer(Line(socket.socket(fileno=number)), Answers(shown)).serve()
+    finally:
+        os._exit(0)
+
+
+class Answers:
+    """What the grader can ask of a child: load an answer, and say what was printed."""
+
+    def __init__(self, shown: Head):
+        self._shown = shown
+
+    def load(self, id: str, source: str, relies_on: list[str]) -> Any:
+        """Run an answer's cell and what it relies on; the function or class."""
+        return handin.load(id, source, relies_on)
+
+    def printed(self) -> str:
+        """The head of what the answer has printed."""
+        return self._shown.text()
+
+
+class Head(io.TextIOBase):
+    """A text stream that keeps its first characters and counts the rest."""
+
+    def __init__(self, limit: int):
+        self.limit, self.kept, self.total = limit, "", 0
+
+    def writable(self) -> bool:
+        """True: it is there to be written to."""
+        return True
+
+    def write(self, text: str, /) -> int:
+        """Take a text in."""
+        self.kept += text[: max(0, self.limit - len(self.kept))]
+        self.total += len(text)
+        return len(text)
+
+    def text(self) -> str:
+        """What was kept, and how much more there was."""
+        more = self.total - len(self.kept)
+        return self.kept + (f"... and {more:,} more characters" if more else "")

@@ -1,0 +1,396 @@
+"""The wall between the grader and a submission: ordinary calls, with a process boundary in the middle.
+
+Both sides run a `Peer` on one end of a socket. The two are alike: each can ask, and each answers what it is asked while
+it waits for its own reply. There are three questions, each answered by "done" or "fail":
+
+    call    call one of your objects, or a method of it, with these arguments
+    get     read one attribute of one of your objects
+    pull    here is the gradient of the loss with respect to what you returned in that call; give me the one with
+            respect to what I sent (a vector-Jacobian product)
+
+Values cross as copies (see wire.py). What is no value, a function or a world model, stays where it is; the other side
+gets a `Remote` that stands for it. So a planner on one side can be handed a model that lives on the other:
+
+    grader                               submission
+      | -- call plan(model=Remote, x) -->  |
+      | <------- call model(x, a) -------- |
+      | -------- done x' ----------------> |
+      | <------- done action ------------- |
+
+Gradients cross, too. Tensors that want a gradient arrive as leaves. The callee keeps the graph from them to its result;
+the caller hangs a `Crossing` into its own graph, whose backward pass asks to pull. A pull under create_graph is itself
+such a crossing, so that second derivatives work. The grader needs not know any of this: to a case,
+
+    z = student(mean, std, noise); z.sum().backward()
+
+reads the same on both sides of the wall.
+
+What the grader may rely on: it never runs code that came over the wall, never writes a reply into a tensor of its own,
+and takes only the reply to the question it asked, within the deadline. Everything in a reply may be a lie, but it is a
+lie about what the submission's own function returns. What it lets the submission ask is decided by `exposes`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import time
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wmcourse.grading.mistake import EDITED, Mistake, Stopped
+from wmcourse.grading.wire import Line, Packer, Unpacker, WireError, tensors_of, to_bytes
+
+ROOT = 0  # the number of the object that a Peer is born with
+
+
+class Peer:
+    """One side of the wall.
+
+    Args:
+        line: the connection.
+        root: the object that the other side can ask first.
+        exposes: the names of methods and attributes of an object of ours that the other side may use besides calling
+            it; by default every public one.
+        seconds: how long a question of ours may take, questions within it included; `until`, which may be set at any
+            time, is the moment (time.monotonic) at which every one of them ends.
+        dice: whether a call takes the state of our torch random numbers with it, so that torch.manual_seed here holds
+            there.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        root: Any = None,
+        *,
+        exposes: Callable[[Any], Collection[str]] | None = None,
+        seconds: float = math.inf,
+        dice: bool = False,
+    ):
+        self.line, self.seconds, self.until, self.dice = line, seconds, math.inf, dice
+        self.exposes = exposes or dir
+        self._own: dict[int, Any] = {ROOT: root}
+        self._numbers: dict[int, int] = {}  # id of an object of ours to its number; _own keeps the object alive
+        self._graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}  # inputs and outputs of calls we answered
+        self._errors: deque[tuple[int, BaseException]] = deque(maxlen=64)
+        self._forgotten: list[int] = []  # graphs of the other side that nobody here can pull any more
+        self._count = 0
+        self._waiting = 0
+
+    # Asking
+
+    def call(self, of: int, name: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the other side's object `of`, or its method `name`; what it raises is raised here as `Raised`."""
+        packer = Packer(self._export)
+        question = {"of": of, "name": name, "args": packer.pack(args), "kwargs": packer.pack(kwargs)}
+        question["grad"] = torch.is_grad_enabled()
+        if self.dice:
+            question["dice"] = packer.pack(torch.default_generator)
+            torch.rand(1)  # the next call gets other numbers
+        return self._ask("call", question, packer)
+
+    def get(self, of: int, name: str) -> Any:
+        """Read an attribute of the other side's object `of`."""
+        return self._ask("get", {"of": of, "name": name}, Packer(self._export))
+
+    def pull(self, graph: int, slopes: list[Tensor | None], inputs: list[Tensor]) -> list[Tensor | None]:
+        """The gradients with respect to a call's inputs, given those with respect to its outputs."""
+        packer = Packer(self._export)
+        packed = [packer.pack(slope) for slope in slopes]
+        again = torch.is_grad_enabled()  # in a backward pass this says create_graph
+        return self._ask("pull", {"graph": graph, "slopes": packed, "again": again}, packer, inputs)
+
+    def _ask(self, what: str, question: dict[str, Any], packer: Packer, more: list[Tensor] | None = None) -> Any:
+        self._count += 1
+        number = self._count
+        forgotten, self._forgotten = self._forgotten, []
+        if not self._waiting:
+            self.line.deadline = min(time.monotonic() + self.seconds, self.until)
+        self._waiting += 1
+        try:
+            header = {"ask": what, "number": number, "forget": forgotten, "tensors": packer.rows, **question}
+            self.line.send(header, packer.blobs)
+            header, blobs = self._reply(number)
+        finally:
+            self._waiting -= 1
+        if "fail" in header:
+            raise self._error(header["fail"])
+        if header.get("edited"):
+            raise Mistake(EDITED, came="an input that is not what it was before the call")
+        tensors = tensors_of(header, blobs)
+        sources = [x for x in packer.tensors if x.requires_grad] + [x for x in more or [] if x.requires_grad]
+        if header.get("graph") is not None:
+            tensors = self._cross(header["graph"], header["tensors"], tensors, sources)
+        return Unpacker(blobs, self._find, tensors).unpack(header.get("done"))
+
+    def _reply(self, number: int) -> tuple[dict[str, Any], list[bytearray]]:
+        while True:
+            header, blobs = self.line.receive()
+            if "ask" in header:
+                self._answer(header, blobs)
+            elif header.get("number") == number:
+                return header, blobs
+            else:
+                raise WireError("a reply to something that was not asked")
+
+    def _cross(self, graph: Any, rows: list[Any], tensors: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
+        """Put the results of a call into our graph: those that hang on it come out of a `Crossing`."""
+        if not isinstance(graph, int):
+            raise WireError("no number of a graph")
+        token = Graph(self, graph)
+        weakref.finalize(token, self._forgotten_by_us, graph)
+        hangs = [bool(row.get("hangs")) and x.requires_grad for row, x in zip(rows, tensors, strict=True)]
+        values = [x.detach() for x, on_it in zip(tensors, hangs, strict=True) if on_it]
+        anchor = torch.zeros((), requires_grad=True)  # so that a result wants a gradient even where no input does
+        crossed = iter(Crossing.apply(token, values, anchor, *sources))  # type: ignore[misc]
+        return [next(crossed) if on_it else x for x, on_it in zip(tensors, hangs, strict=True)]
+
+    def _forgotten_by_us(self, graph: int) -> None:
+        self._forgotten.append(graph)
+
+    # Answering
+
+    def serve(self) -> None:
+        """Answer until the other side hangs up (Crashed) or breaks the protocol (WireError)."""
+        while True:
+            header, blobs = self.line.receive()
+            if "ask" not in header:
+                raise WireError("a reply to something that was not asked")
+            self._answer(header, blobs)
+
+    def _answer(self, header: dict[str, Any], blobs: list[bytearray]) -> None:
+        packer = Packer(self._export)
+        try:
+            reply = self._performed(header, blobs, packer)
+        except (Stopped, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # SystemExit, say, from an answer
+            packer = Packer(self._export)
+            reply = {"fail": self._failure(error)}
+        reply |= {"number": header.get("number"), "tensors": packer.rows}
+        try:
+            self.line.send(reply, packer.blobs)
+        except WireError as error:
+            self.line.send({"number": header.get("number"), "fail": self._failure(error)}, [])
+
+    def _performed(self, header: dict[str, Any], blobs: list[bytearray], packer: Packer) -> dict[str, Any]:
+        for graph in header.get("forget", []):
+            self._graphs.pop(graph, None)
+        what, inputs = header["ask"], tensors_of(header, blobs)
+        unpacker = Unpacker(blobs, self._find, inputs)
+        if what == "pull":
+            return self._pulled(header, inputs, unpacker, packer)
+        target, name = self._own[header["of"]], header.get("name")
+        if name is not None:
+            target = self._attribute(target, name)
+        if what == "get":
+            return {"done": packer.pack(target)}
+        args, kwargs = unpacker.unpack(header["args"]), unpacker.unpack(header["kwargs"])
+        before = [to_bytes(x) for x in inputs]
+        with torch.set_grad_enabled(header["grad"] is True):
+            if "dice" in header:
+                torch.set_rng_state(unpacker.unpack(header["dice"]).get_state())
+            packed = packer.pack(target(*args, **kwargs))
+        edited = any(to_bytes(x) != old for x, old in zip(inputs, before, strict=True))
+        return {"done": packed, "edited": edited, "graph": self._kept(inputs, packer)}
+
+    def _attribute(self, target: Any, name: str) -> Any:
+        if name.startswith("_") or name not in self.exposes(target):
+            raise AttributeError(
+                f"{type(target).__name__!r} object has no attribute {name!r} that can be used from here"
+            )
+        return getattr(target, name)
+
+    def _pulled(self, header: dict, slopes: list[Tensor], unpacker: Unpacker, packer: Packer) -> dict[str, Any]:
+        inputs, outputs = self._graphs[header["graph"]]
+        wanted = [unpacker.unpack(slope) for slope in header["slopes"]]
+        pairs = [(out, slope) for out, slope in zip(outputs, wanted, strict=True) if slope is not None]
+        again = bool(header["again"])
+        outs, ins = [out for out, _ in pairs], [slope for _, slope in pairs]
+        if again and inputs:
+            found = list(torch.autograd.grad(outs, inputs, ins, allow_unused=True, create_graph=True))
+        else:
+            found = _gradients(outs, ins, inputs)
+        packed = [packer.pack(slope) for slope in found]
+        return {"done": packed, "graph": self._kept([*slopes, *inputs], packer) if again else None}
+
+    def _kept(self, inputs: list[Tensor], packer: Packer) -> int | None:
+        """Keep the graph of a call we answered, if there is one; its number.
+
+        A result hangs on the graph unless it is a leaf of its own: a parameter crosses as a copy, with its `.grad`.
+        """
+        given = {id(x) for x in inputs}
+        outputs = []
+        for x, row in zip(packer.tensors, packer.rows, strict=True):
+            if x.requires_grad and (not x.is_leaf or id(x) in given):
+                row["hangs"] = True
+                outputs.append(x)
+        if not outputs:
+            return None
+        self._count += 1
+        self._graphs[self._count] = ([x for x in inputs if x.requires_grad], outputs)
+        return self._count
+
+    # Objects and errors
+
+    def _export(self, x: Any) -> dict[str, Any]:
+        if isinstance(x, Remote) and x._peer is self:
+            return {"yours": x._number}
+        number = self._numbers.get(id(x))
+        if number is None:
+            number = self._numbers[id(x)] = len(self._own)
+            self._own[number] = x
+        facts = {"number": number, "kind": type(x).__name__}
+        return {"mine": {**facts, "signature": _signature(x)} if callable(x) else facts}
+
+    def _find(self, kind: str, facts: Any) -> Any:
+        if kind == "yours":
+            return self._own[facts]
+        number, name = facts["number"], str(facts["kind"])[:80]
+        if "signature" not in facts:
+            return Remote(self, number, name)
+        return RemoteCallable(self, number, name, facts["signature"])
+
+    def _failure(self, error: BaseException) -> dict[str, Any]:
+        if isinstance(error, Raised) and error.peer is self:
+            return {"yours": error.number}
+        self._count += 1
+        self._errors.append((self._count, error))
+        line = next((step.line for step in reversed(traceback.extract_tb(error.__traceback__)) if _is_answer(step)), "")
+        return {"number": self._count, "type": type(error).__name__, "text": _text(error), "line": line}
+
+    def _error(self, facts: Any) -> BaseException:
+        try:
+            for number, error in self._errors:
+                if number == facts.get("yours"):
+                    return error  # an error of ours went through the other side and came home
+            return _raised(self, facts["number"], *(str(facts[key])[:600] for key in ("type", "text", "line")))
+        except (KeyError, AttributeError):
+            raise WireError("no error") from None
+
+
+class Remote:
+    """An object on the other side of the wall: its public attributes and methods can be used as if it were here."""
+
+    def __init__(self, peer: Peer, number: int, kind: str):
+        self._peer, self._number, self._kind = peer, number, kind
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._peer.get(self._number, name)
+
+    def __repr__(self) -> str:
+        return f"<{self._kind} of the answer's>"
+
+
+class RemoteCallable(Remote):
+    """A function, a class or another callable on the other side of the wall."""
+
+    def __init__(self, peer: Peer, number: int, kind: str, signature: Any):
+        super().__init__(peer, number, kind)
+        if isinstance(signature, list):
+            with contextlib.suppress(ValueError, TypeError):
+                self.__signature__ = inspect.Signature([_parameter(*facts) for facts in signature])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it over there."""
+        return self._peer.call(self._number, None, args, kwargs)
+
+
+class Raised(Exception):
+    """An error of the other side's. `line` is the line of the answer that raised it, where one is known."""
+
+    peer: Peer
+    number: int
+    line: str
+
+
+class Graph:
+    """The other side's graph of one call; when nothing here refers to it any more, the other side may drop it."""
+
+    def __init__(self, peer: Peer, number: int):
+        self.peer, self.number = peer, number
+
+
+class Crossing(torch.autograd.Function):
+    """A call to the other side as one node of our graph."""
+
+    @staticmethod
+    def forward(ctx: Any, graph: Graph, outputs: list[Tensor], anchor: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Hand on what the call gave."""
+        ctx.graph = graph
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs)
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Any, ...]:
+        """Ask the other side to pull the gradient back to the call's inputs."""
+        inputs = list(ctx.saved_tensors)
+        pulled = ctx.graph.peer.pull(ctx.graph.number, list(slopes), inputs)
+        if not isinstance(pulled, list) or len(pulled) != len(inputs):
+            raise WireError("not one gradient for each input")
+        for slope, x in zip(pulled, inputs, strict=True):
+            if slope is not None and (not isinstance(slope, Tensor) or slope.shape != x.shape):
+                raise WireError("a gradient that is not of its input's shape")
+        return None, None, None, *pulled
+
+
+def _gradients(outputs: list[Tensor], slopes: list[Tensor], inputs: list[Tensor]) -> list[Tensor | None]:
+    """The gradients of the inputs; those of parameters are left in the parameters, as loss.backward() does."""
+    for x in inputs:
+        x.grad = None
+    if outputs:
+        torch.autograd.backward(outputs, slopes, retain_graph=True)
+    found = [x.grad for x in inputs]
+    for x in inputs:
+        x.grad = None
+    return found
+
+
+def _signature(x: Any) -> list[Any] | None:
+    try:
+        parameters = inspect.signature(x).parameters.values()
+    except (ValueError, TypeError):
+        return None
+    return [[p.name, int(p.kind), p.default is not p.empty] for p in parameters]
+
+
+def _parameter(name: str, kind: int, has_default: bool) -> inspect.Parameter:
+    default = None if has_default else inspect.Parameter.empty
+    return inspect.Parameter(name, inspect._ParameterKind(kind), default=default)
+
+
+def _is_answer(step: traceback.FrameSummary) -> bool:
+    return step.filename.startswith("<answer")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:600]
+    except Exception:  # an error of an answer's own making can fail at this, too
+        return ""
+
+
+_PLAIN = (
+    *(ArithmeticError, AssertionError, AttributeError, IndexError, KeyError, LookupError, MemoryError, NameError),
+    *(NotImplementedError, OSError, OverflowError, RecursionError, RuntimeError, TypeError, ValueError),
+    ZeroDivisionError,
+)
+_BASES = {base.__name__: base for base in _PLAIN}  # StopIteration, say, would end a loop of the caller's
+
+
+def _raised(peer: Peer, number: int, kind: str, text: str, line: str) -> Raised:
+    kind = kind if kind.isidentifier() else "Exception"
+    bases = (Raised, _BASES[kind]) if kind in _BASES else (Raised,)
+    error = type(kind, bases, {})(text)
+    error.peer, error.number, error.line = peer, number, line
+    return error
