@@ -23,12 +23,13 @@ from tqdm import tqdm
 
 import wmcourse
 from wmcourse.exercises import catalogue
+from wmcourse.grading.bubblewrap import PROCESS_ONLY
 from wmcourse.grading.collect import HandIns, Submission
 from wmcourse.grading.exercise import Exercise
 from wmcourse.grading.grader import CannotGrade, Plan, grade_submission
 from wmcourse.grading.records import Result, Row, from_json, to_json
 from wmcourse.grading.reports import write_reports
-from wmcourse.grading.sandbox import PROCESS_ONLY, Limits
+from wmcourse.grading.sandbox import Limits
 from wmcourse.grading.verdict import grade_answer
 
 PACKAGE = Path(wmcourse.__file__).parent

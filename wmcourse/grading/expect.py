@@ -17,6 +17,14 @@ def describe(x: Any) -> str:
     >>> describe(torch.zeros(2, 3))
     'a float32 tensor of shape (2, 3)'
     """
+    return _shortened(_described(x))
+
+
+def _shortened(text: str, limit: int = 160) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _described(x: Any) -> str:
     if isinstance(x, Tensor):
         return f"a {str(x.dtype).removeprefix('torch.')} tensor of shape {tuple(x.shape)}"
     if x is None:
@@ -27,8 +35,7 @@ def describe(x: Any) -> str:
         return f"a {type(x).__name__} of {len(x)}: ({', '.join(describe(item) for item in x[:4])})"
     if isinstance(x, dict):
         return f"a dict with keys {sorted(map(str, x))}"
-    text = repr(x)
-    return f"a {type(x).__name__}: {text if len(text) < 60 else text[:57] + '...'}"
+    return f"a {type(x).__name__}: {_shortened(repr(x), 60)}"
 
 
 def difference(value: Tensor, wanted: Tensor) -> tuple[float, str]:

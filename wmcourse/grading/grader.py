@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -14,13 +15,14 @@ from typing import Any
 import torch
 
 from wmcourse.exercises import catalogue
+from wmcourse.grading.bubblewrap import PROCESS_ONLY, Wall, find_wall
 from wmcourse.grading.collect import Submission
 from wmcourse.grading.exercise import Exercise
 from wmcourse.grading.guard import Outcome, run_guarded
-from wmcourse.grading.handin import UnreadableNotebook, is_stub
+from wmcourse.grading.handin import UnreadableNotebook
 from wmcourse.grading.mistake import Crashed, Stopped
 from wmcourse.grading.records import Result, Row
-from wmcourse.grading.sandbox import PROCESS_ONLY, Limits, Sandbox, Wall, find_wall, read
+from wmcourse.grading.sandbox import Limits, Sandbox, read
 from wmcourse.grading.verdict import CaseResult, Verdict, grade_answer
 from wmcourse.grading.view import build_view
 from wmcourse.grading.wall import Peer
@@ -57,7 +59,7 @@ class Plan:
 
     def wall(self) -> Wall:
         """What stands between a submission and this machine; CannotGrade where that is too little."""
-        wall = find_wall([Path(path) for path in self.hidden])
+        wall = find_wall(tuple(Path(path) for path in self.hidden))
         if wall.mode == PROCESS_ONLY and not self.process_only:
             raise CannotGrade(
                 f"{wall.why}. Without it a submission can read the files of whoever grades. Install it, or say "
@@ -77,9 +79,15 @@ def add_cases(source: str) -> None:
 
 @dataclass
 class Answers:
-    """A student's answers, from all their notebooks: by exercise the cell, what it relies on, and what to say of it."""
+    """A student's answers, from all their notebooks: by exercise the cell, what it relies on, and what to say of it.
+
+    Args:
+        found: the answers that are written.
+        stubs: the exercises with a cell, but no answer in it.
+    """
 
     found: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    stubs: set[str] = field(default_factory=set)
     said: dict[str, str] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -95,6 +103,7 @@ def grade_submission(submission: Submission, plan: Plan) -> Row:
     exercises, wall = plan.exercises(), plan.wall()
     until = time.monotonic() + plan.limits.handin
     with tempfile.TemporaryDirectory(prefix="wmcourse-") as folder:
+        os.chmod(folder, 0o755)  # in process-only mode nobody reads it
         views = {lesson: build_view(Path(folder, lesson), lesson) for lesson in plan.lessons}
         answers = _read_all(submission, wall, views[plan.lessons[0]], until)
         results: list[Result] = []
@@ -115,7 +124,7 @@ def grade_submission(submission: Submission, plan: Plan) -> Row:
 
 
 def _read_all(submission: Submission, wall: Wall, view: Path, until: float) -> Answers:
-    """Every notebook's answers; of two to one exercise a written one before a stub, else the later file's."""
+    """Every notebook's answers; of two to one exercise the later file's."""
     ids = [exercise.id for exercise in catalogue()]
     answers = Answers(trouble=list(submission.trouble))
     for name, data in submission.notebooks.items():
@@ -129,11 +138,10 @@ def _read_all(submission: Submission, wall: Wall, view: Path, until: float) -> A
             continue
         answers.files.append(name)
         answers.said |= handin.twice
-        for id, source in handin.answers.items():
-            before = answers.found.get(id, ("", []))[0]
-            if before and is_stub(source):
-                continue
-            if before and not is_stub(before) and before.strip() != source.strip():
+        answers.stubs |= set(handin.stubs)
+        for id in handin.answers.keys() - set(handin.stubs):
+            source, before = handin.answers[id], answers.found.get(id)
+            if before and before[0].strip() != source.strip():
                 answers.said[id] = f"{id} is answered differently in two notebooks; the one in {name} counts"
             answers.found[id] = source, handin.relies_on[id]
     return answers
@@ -148,8 +156,8 @@ def _grade_lesson(
         for exercise in asked:
             if not answers.files:
                 yield _unrun(exercise, "unreadable", "no notebook of this hand-in could be read")
-            elif exercise.id not in answers.found or is_stub(answers.found[exercise.id][0]):
-                yield _unrun(exercise, "missing", "not written yet" if exercise.id in answers.found else "no such cell")
+            elif exercise.id not in answers.found:
+                yield _unrun(exercise, "missing", "not written yet" if exercise.id in answers.stubs else "no such cell")
             elif time.monotonic() > until:
                 yield _unrun(exercise, "not run", "the time for this hand-in was used up by what came before")
             else:

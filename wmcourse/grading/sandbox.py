@@ -1,42 +1,32 @@
-"""The grader's side of the sandbox: start it, have it read a notebook, get an answer to call, end everything in it.
-
-With bubblewrap the sandbox has a file system of its own (the system and Python, read-only, and a small /tmp), no
-network, its own processes, and no name but nobody's. Without it, the mode is "process only": the same processes with
-the same limits and the same filter of system calls (confine.py), but with the files of whoever grades within reach.
-"""
+"""The grader's side of the sandbox: have it read a notebook, get an answer to call, end everything in it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import torch
 
-import wmcourse
+from wmcourse.grading.bubblewrap import BUBBLEWRAP, ENVIRONMENT, Wall
 from wmcourse.grading.handin import HandIn, UnreadableNotebook
 from wmcourse.grading.inside import END, FORK, RUNNING
 from wmcourse.grading.mistake import Crashed
 from wmcourse.grading.wall import ROOT, Peer
 from wmcourse.grading.wire import Line
 
-BUBBLEWRAP, PROCESS_ONLY = "bubblewrap", "process only"
 START_SECONDS = 120  # a cold disk can take its time over torch
 READ_SECONDS = 60
-SCRATCH = 64 << 20  # bytes of /tmp
 
 
 @dataclass(frozen=True)
@@ -56,90 +46,6 @@ class Limits:
     memory: int = 2 << 30
 
 
-@dataclass(frozen=True)
-class Wall:
-    """What stands between a submission and the rest of the machine.
-
-    Args:
-        mode: BUBBLEWRAP or PROCESS_ONLY.
-        why: in process-only mode, why there is no bubblewrap.
-        secrets: files and folders that a submission must not see, wherever they are.
-    """
-
-    mode: str
-    why: str = ""
-    secrets: tuple[Path, ...] = field(default=())
-
-    def command(self, view: Path, arguments: Sequence[str]) -> list[str]:
-        """The command line that runs `inside.main(arguments)` behind this wall."""
-        course = "/course" if self.mode == BUBBLEWRAP else str(view)
-        paths = [course, *map(str, _libraries())]
-        start = f"import sys; sys.path += {paths!r}; from wmcourse.grading.inside import main; main(sys.argv[1:])"
-        python = [sys.executable, "-I", "-S", "-B", "-c", start, *arguments]
-        if self.mode == PROCESS_ONLY:
-            return python
-        return [*_bubblewrap(), *self._files(view), "--", *python]
-
-    def _files(self, view: Path) -> Iterator[str]:
-        """The sandbox's file system: outer folders first, so that what is inside one can be shown or hidden."""
-        show = {Path("/usr"), Path(sys.base_prefix).resolve(), Path(sys.prefix), *_libraries()}
-        hide = {*self.secrets, Path(wmcourse.__file__).parent} - show
-        for path in sorted(show | hide, key=lambda path: len(path.parts)):
-            if path in show:
-                yield from ("--ro-bind", str(path), str(path))
-            elif path.is_dir():
-                yield from ("--size", "4096", "--tmpfs", str(path))
-            elif path.exists():
-                yield from ("--ro-bind", os.devnull, str(path))
-        for name in ("bin", "lib", "lib32", "lib64", "sbin"):
-            path = Path("/", name)
-            if path.is_symlink():
-                yield from ("--symlink", os.readlink(path), str(path))
-            elif path.exists():
-                yield from ("--ro-bind", str(path), str(path))
-        for path in ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime"):
-            yield from ("--ro-bind-try", path, path)
-        yield from ("--ro-bind", str(view), "/course")
-        for path in (*(path for path in hide if path.is_dir()), Path("/dev"), Path("/")):
-            yield from ("--remount-ro", str(path))
-
-
-def _bubblewrap() -> list[str]:
-    clear = {"PATH": "/usr/bin", "HOME": "/tmp", "USER": "nobody", **_ENVIRONMENT}
-    return [
-        *("bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"),
-        *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
-        *(word for name, value in clear.items() for word in ("--setenv", name, value)),
-        *("--proc", "/proc", "--dev", "/dev"),
-        *("--size", str(SCRATCH), "--tmpfs", "/tmp", "--chdir", "/tmp"),
-    ]
-
-
-_ENVIRONMENT = {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "SDL_VIDEODRIVER": "dummy"}
-
-
-def _libraries() -> list[Path]:
-    """The folders with installed packages; a checkout that is installed in place is not among them."""
-    found = [Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    return [path for path in dict.fromkeys(found) if path.is_dir()]
-
-
-def find_wall(secrets: Collection[Path] = ()) -> Wall:
-    """The best wall this machine has: bubblewrap where it works, else process only, with the reason."""
-    hidden = tuple(path.resolve() for path in secrets)
-    if os.environ.get("WMCOURSE_BWRAP") == "none":
-        return Wall(PROCESS_ONLY, "WMCOURSE_BWRAP=none is set", hidden)
-    if not shutil.which("bwrap"):
-        return Wall(PROCESS_ONLY, "bubblewrap is not installed (Debian, Ubuntu: apt-get install bubblewrap)", hidden)
-    wall = Wall(BUBBLEWRAP, secrets=hidden)
-    with tempfile.TemporaryDirectory() as view:
-        command = [*_bubblewrap(), *wall._files(Path(view)), "--", "/usr/bin/env", "true"]
-        tried = subprocess.run(command, capture_output=True, text=True)
-    if tried.returncode:
-        return Wall(PROCESS_ONLY, f"bubblewrap does not work here: {tried.stderr.strip()[:200]}", hidden)
-    return wall
-
-
 def read(wall: Wall, view: Path, notebook: bytes, ids: Collection[str]) -> HandIn:
     """The answers in a notebook, parsed behind the wall; UnreadableNotebook where there are none."""
     with _started(wall.command(view, ["read", json.dumps(sorted(ids))]), stdin=subprocess.PIPE, wall=wall) as process:
@@ -151,7 +57,7 @@ def read(wall: Wall, view: Path, notebook: bytes, ids: Collection[str]) -> HandI
         found = json.loads(out)
         if "unreadable" in found:
             raise UnreadableNotebook(str(found["unreadable"]))
-        return HandIn("", found["answers"], found["relies_on"], found["twice"])
+        return HandIn(**found)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, UnreadableNotebook):
             raise
@@ -244,7 +150,7 @@ def _started(
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             pass_fds=(*pass_fds, writes),
-            env={"PATH": os.defpath, "HOME": "/nonexistent", **_ENVIRONMENT},
+            env={"PATH": os.defpath, "HOME": "/nonexistent", **ENVIRONMENT},
             cwd="/",
             start_new_session=True,
         )

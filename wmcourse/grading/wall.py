@@ -32,11 +32,8 @@ lie about what the submission's own function returns. What it lets the submissio
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import math
 import time
-import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection
@@ -46,6 +43,7 @@ import torch
 from torch import Tensor
 
 from wmcourse.grading.mistake import EDITED, Mistake, Stopped
+from wmcourse.grading.remote import Raised, Remote, RemoteCallable, line_of, raised, signature_of, text_of
 from wmcourse.grading.wire import Line, Packer, Unpacker, WireError, tensors_of, to_bytes
 
 ROOT = 0  # the number of the object that a Peer is born with
@@ -248,7 +246,7 @@ class Peer:
             number = self._numbers[id(x)] = len(self._own)
             self._own[number] = x
         facts = {"number": number, "kind": type(x).__name__}
-        return {"mine": {**facts, "signature": _signature(x)} if callable(x) else facts}
+        return {"mine": {**facts, "signature": signature_of(x)} if callable(x) else facts}
 
     def _find(self, kind: str, facts: Any) -> Any:
         if kind == "yours":
@@ -263,54 +261,17 @@ class Peer:
             return {"yours": error.number}
         self._count += 1
         self._errors.append((self._count, error))
-        line = next((step.line for step in reversed(traceback.extract_tb(error.__traceback__)) if _is_answer(step)), "")
-        return {"number": self._count, "type": type(error).__name__, "text": _text(error), "line": line}
+        facts = {"type": type(error).__name__, "text": text_of(error), "line": line_of(error)}
+        return {"number": self._count, **facts}
 
     def _error(self, facts: Any) -> BaseException:
         try:
             for number, error in self._errors:
                 if number == facts.get("yours"):
                     return error  # an error of ours went through the other side and came home
-            return _raised(self, facts["number"], *(str(facts[key])[:600] for key in ("type", "text", "line")))
+            return raised(self, facts["number"], *(str(facts[key])[:600] for key in ("type", "text", "line")))
         except (KeyError, AttributeError):
             raise WireError("no error") from None
-
-
-class Remote:
-    """An object on the other side of the wall: its public attributes and methods can be used as if it were here."""
-
-    def __init__(self, peer: Peer, number: int, kind: str):
-        self._peer, self._number, self._kind = peer, number, kind
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self._peer.get(self._number, name)
-
-    def __repr__(self) -> str:
-        return f"<{self._kind} of the answer's>"
-
-
-class RemoteCallable(Remote):
-    """A function, a class or another callable on the other side of the wall."""
-
-    def __init__(self, peer: Peer, number: int, kind: str, signature: Any):
-        super().__init__(peer, number, kind)
-        if isinstance(signature, list):
-            with contextlib.suppress(ValueError, TypeError):
-                self.__signature__ = inspect.Signature([_parameter(*facts) for facts in signature])
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it over there."""
-        return self._peer.call(self._number, None, args, kwargs)
-
-
-class Raised(Exception):
-    """An error of the other side's. `line` is the line of the answer that raised it, where one is known."""
-
-    peer: Peer
-    number: int
-    line: str
 
 
 class Graph:
@@ -354,43 +315,3 @@ def _gradients(outputs: list[Tensor], slopes: list[Tensor], inputs: list[Tensor]
     for x in inputs:
         x.grad = None
     return found
-
-
-def _signature(x: Any) -> list[Any] | None:
-    try:
-        parameters = inspect.signature(x).parameters.values()
-    except (ValueError, TypeError):
-        return None
-    return [[p.name, int(p.kind), p.default is not p.empty] for p in parameters]
-
-
-def _parameter(name: str, kind: int, has_default: bool) -> inspect.Parameter:
-    default = None if has_default else inspect.Parameter.empty
-    return inspect.Parameter(name, inspect._ParameterKind(kind), default=default)
-
-
-def _is_answer(step: traceback.FrameSummary) -> bool:
-    return step.filename.startswith("<answer")
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)[:600]
-    except Exception:  # an error of an answer's own making can fail at this, too
-        return ""
-
-
-_PLAIN = (
-    *(ArithmeticError, AssertionError, AttributeError, IndexError, KeyError, LookupError, MemoryError, NameError),
-    *(NotImplementedError, OSError, OverflowError, RecursionError, RuntimeError, TypeError, ValueError),
-    ZeroDivisionError,
-)
-_BASES = {base.__name__: base for base in _PLAIN}  # StopIteration, say, would end a loop of the caller's
-
-
-def _raised(peer: Peer, number: int, kind: str, text: str, line: str) -> Raised:
-    kind = kind if kind.isidentifier() else "Exception"
-    bases = (Raised, _BASES[kind]) if kind in _BASES else (Raised,)
-    error = type(kind, bases, {})(text)
-    error.peer, error.number, error.line = peer, number, line
-    return error

@@ -114,8 +114,8 @@ class Packer:
             return x
         if isinstance(x, Tensor):
             return {"tensor": self._tensor(x)}
-        if isinstance(x, tuple) and hasattr(x, "_fields"):
-            return {"named": [type(x).__name__, list(x._fields), [self.pack(item) for item in x]]}
+        if isinstance(x, tuple) and (fields := getattr(x, "_fields", None)):
+            return {"named": [type(x).__name__, list(fields), [self.pack(item) for item in x]]}
         if isinstance(x, tuple):
             return {"tuple": [self.pack(item) for item in x]}
         if isinstance(x, dict):
