@@ -9,7 +9,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from wmcourse.exercises import catalogue, grade
-from wmcourse.grading.handin import HandIn, UnreadableNotebook, is_stub, read_handin
+from wmcourse.grading.cells import UnreadableNotebook
+from wmcourse.grading.handin import HandIn, is_stub, read_handin
 
 ANSWER = "def reparameterize(mean, std, noise):\n    return mean + std * noise"
 IDS = [exercise.id for exercise in catalogue()]
@@ -59,22 +60,54 @@ def marked(source: str):
 
 
 WRONG = ANSWER.replace("+", "-")
+CHECK = 'reparameterize = check("reparameterize", reparameterize)'
 
 
 @pytest.mark.parametrize(
     "cells",
     [
         (WRONG, ANSWER),
-        (marked(ANSWER), WRONG),
-        (WRONG, marked(ANSWER)),
         (marked(WRONG), marked(ANSWER)),
         (marked(STUB), WRONG, ANSWER),
+        (WRONG, marked(ANSWER), CHECK),
+        (marked(ANSWER), CHECK, WRONG),
+        (marked(WRONG), ANSWER, CHECK),
+        (marked(WRONG), CHECK, ANSWER, CHECK),
     ],
 )
-def test_of_two_different_answers_the_exercises_own_cell_counts_else_the_later(tmp_path, cells) -> None:
+def test_of_different_answers_the_last_before_the_last_check_counts(tmp_path, cells) -> None:
     found = handin(tmp_path, *cells)
     assert grade("reparameterize", found.load("reparameterize")).passed
     assert "answered differently in cells" in found.twice["reparameterize"]
+
+
+SCALED = ANSWER.replace("std *", "one * std *")
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("one = 1.0", SCALED, "one = 3.0"),
+        (SCALED, "one = 1.0"),
+        (SCALED, "one = 1.0", "one = 3.0"),
+        ("one = 0.0", "for _ in range(4):\n    one += 0.25", SCALED),
+        ("c = {}\nc['k'] = 1.0", "one = c['k']", SCALED),
+        ("xs = []", "xs.append(1.0)", ANSWER.replace("std *", "xs[0] * std *")),
+        ("print(one := 1.0)", SCALED),
+        ("with open('/dev/null') as f:\n    one = 1.0", SCALED),
+        ("def helper(x):\n    return helper.one * x\nhelper.one = 1.0", ANSWER.replace("std *", "helper(std) *")),
+        ("import nobody_has_this, torch", ANSWER.replace("std *", "torch.ones(()) * std *")),
+        ("from torch import *", ANSWER.replace("std *", "ones(()) * std *")),
+        ("one, two = 1.0, 2.0", SCALED),
+        ("try:\n    import nobody_has_this as lib\nexcept ImportError:\n    one = 1.0", SCALED),
+        ("one = 1.0", "torch.manual_seed(0)\nraise ValueError", SCALED + "\nawait something()"),
+        (SCALED + "\n\ndef straight_through(logits, uniform):\n    raise NotImplementedError", "one = 1.0"),
+    ],
+)
+def test_what_an_answer_relies_on_is_there(tmp_path, cells) -> None:
+    found = handin(tmp_path, *cells)
+    verdict = grade("reparameterize", found.load("reparameterize"))
+    assert verdict.passed, f"{found.relies_on}\n{verdict}"
 
 
 def test_what_an_answer_does_not_use_is_not_run(tmp_path) -> None:
@@ -100,6 +133,13 @@ def test_a_constant_worked_out_in_another_cell_is_there(tmp_path) -> None:
         "torch.randn?\n" + ANSWER,
         ANSWER + "\nplt.plot([1, 2])\nraise ValueError",
         "def other(mean, std, noise):\n    return mean + std * noise\nreparameterize = other",
+        "%matplotlib inline\nHALF = (5\n    % 2) / 2\n" + ANSWER.replace("std *", "2 * HALF * std *"),
+        "!pip install \\\n  nothing\n" + ANSWER,
+        ">>> x = 1\n>>> def reparameterize(mean, std, noise):\n...     return mean + std * noise",
+        "from typing import Callable\nreparameterize: Callable = lambda mean, std, noise: mean + std * noise",
+        "if True:\n    def reparameterize(mean, std, noise):\n        return mean + std * noise",
+        "reparameterize, other = (lambda mean, std, noise: mean + std * noise), 1",
+        ANSWER + "\nraise SystemExit",
         "class Plus:\n    def __call__(self, a, b, c):\n        return a + b * c\nreparameterize = Plus()",
         ANSWER + '\nreparameterize = check("reparameterize", reparameterize)',
         "def reparameterize(mean: Tensor, std: Tensor, noise: Missing) -> Gone:\n    return mean + std * noise",
@@ -136,6 +176,13 @@ def test_a_format_3_notebook_is_read(tmp_path) -> None:
 
 
 def test_stubs_are_told_from_answers() -> None:
-    assert is_stub(STUB)
-    assert not is_stub(ANSWER)
-    assert not is_stub("def f(x):\n    if x < 0:\n        raise NotImplementedError\n    return x")
+    assert is_stub(STUB, "reparameterize")
+    assert not is_stub(STUB, "other")
+    assert not is_stub(ANSWER, "reparameterize")
+    assert not is_stub(f"{STUB}\n{ANSWER}", "reparameterize")
+    assert not is_stub(f"def todo():\n    raise NotImplementedError\n{ANSWER}", "reparameterize")
+    assert not is_stub("def f(x):\n    if x < 0:\n        raise NotImplementedError\n    return x", "f")
+    assert is_stub("class M:\n    raise NotImplementedError", "M")
+    assert is_stub(
+        "class M:\n    a = 1\n    def f(self):\n        'Doc.'\n        raise NotImplementedError('todo')", "M"
+    )

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from wmcourse.grading.mistake import Crashed, Mistake, TimeUp
+from wmcourse.grading.remote import Raised
 from wmcourse.grading.sandbox import exposed
-from wmcourse.grading.wall import ROOT, Peer, Raised
-from wmcourse.grading.wire import Line, Packer, Unpacker, WireError, tensors_of
+from wmcourse.grading.wall import ROOT, Peer
+from wmcourse.grading.wire import Blobs, Line, Packer, Unpacker, WireError, tensors_of
 
 
 @contextmanager
@@ -140,7 +141,7 @@ def test_what_is_no_value_is_refused(value) -> None:
         raise KeyError(kind)
 
     with pytest.raises(WireError):
-        Unpacker([bytearray(b"12345678")], find, []).unpack(value)
+        Unpacker(Blobs([bytearray(b"12345678")]), find, []).unpack(value)
 
 
 @pytest.mark.parametrize(
@@ -157,12 +158,20 @@ def test_what_is_no_value_is_refused(value) -> None:
 )
 def test_what_is_no_tensor_is_refused(row) -> None:
     with pytest.raises(WireError):
-        tensors_of({"tensors": [row]}, [bytearray(8)])
+        tensors_of({"tensors": [row]}, Blobs([bytearray(8)]))
+
+
+def test_a_frame_unpacks_to_no_more_than_it_weighs() -> None:
+    row = {"dtype": "float32", "shape": [2], "blob": 0, "grad": False}
+    with pytest.raises(WireError, match="taken before"):
+        tensors_of({"tensors": [row, row]}, Blobs([bytearray(8)]))
 
 
 def test_a_bool_is_0_or_1_whatever_its_byte() -> None:
     row = {"dtype": "bool", "shape": [3], "blob": 0, "grad": False}
-    assert torch.equal(tensors_of({"tensors": [row]}, [bytearray(b"\x00\x01\x07")])[0], torch.tensor([0, 1, 1]).bool())
+    assert torch.equal(
+        tensors_of({"tensors": [row]}, Blobs([bytearray(b"\x00\x01\x07")]))[0], torch.tensor([0, 1, 1]).bool()
+    )
 
 
 def test_a_call_and_its_gradient_read_the_same_on_both_sides() -> None:

@@ -12,7 +12,8 @@ from nbformat import NotebookNode
 
 from wmcourse.authoring.build import fingerprint, write
 from wmcourse.exercises import catalogue
-from wmcourse.grading.handin import answered_by, code_of, is_stub
+from wmcourse.grading.cells import code_of
+from wmcourse.grading.handin import answered_by, is_stub
 
 BACKUPS = "before-update"
 
@@ -87,11 +88,11 @@ def updated(before: NotebookNode, newer: NotebookNode) -> tuple[NotebookNode, in
         if cell.id in {other.id for other in newer.cells} and _is_shipped(cell):
             anchor = cell.id
         slot = _slot(cell, slots, ids)
-        if slot is not None and slot not in filled and not is_stub(cell.source):
+        if slot is not None and slot not in filled and not is_stub(cell.source, slot):
             slots[slot].source = cell.source
             filled.add(slot)
             anchor = slots[slot].id
-        elif slot is not None and is_stub(cell.source):
+        elif slot is not None and is_stub(cell.source, slot):
             anchor = slots[slot].id
         elif not _is_shipped(cell) and fingerprint(cell.source) not in shipped_now and cell.source.strip():
             behind.setdefault(anchor, []).append(cell)

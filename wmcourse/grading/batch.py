@@ -25,6 +25,7 @@ import wmcourse
 from wmcourse.exercises import catalogue
 from wmcourse.grading.bubblewrap import PROCESS_ONLY
 from wmcourse.grading.collect import HandIns, Submission
+from wmcourse.grading.confine import die_with_parent, limit_memory
 from wmcourse.grading.exercise import Exercise
 from wmcourse.grading.grader import CannotGrade, Plan, grade_submission
 from wmcourse.grading.records import Result, Row, from_json, to_json
@@ -33,6 +34,7 @@ from wmcourse.grading.sandbox import Limits
 from wmcourse.grading.verdict import grade_answer
 
 PACKAGE = Path(wmcourse.__file__).parent
+WORKER_MEMORY = 4 << 30  # bytes on top of Python and torch
 
 
 def grade_class(
@@ -75,8 +77,9 @@ def grade_class(
         hidden=tuple(str(path) for path in (handins, out, cases and cases.resolve(), PACKAGE.parent) if path),
         limits=limits or Limits(),
     )
-    plan = replace(plan, seed=_seed(plan, out, seed))
+    plan = replace(plan, seed=_seed(out, seed))
     wall = plan.wall()
+    _prove_cases(plan.exercises())
     (out / "rows").mkdir(parents=True, exist_ok=True)
     _write(out / "run.json", json.dumps({**asdict(plan), "hidden": None, "wall": wall.mode, "why": wall.why}, indent=1))
     rows = sorted(_rows(found, plan, out, jobs, dask), key=lambda row: row.slug)
@@ -92,24 +95,22 @@ def _lessons(asked: str) -> tuple[str, ...]:
     return chosen
 
 
-def _seed(plan: Plan, out: Path, asked: int | None) -> int:
-    """The seed of this run: one with which every reference passes its own exercise's cases."""
+def _seed(out: Path, asked: int | None) -> int:
+    """The seed of this run: the one that is asked for, that of the run which is resumed, or a secret one."""
     if asked is None:
         try:
             asked = int(json.loads((out / "run.json").read_text(encoding="utf-8"))["seed"])
         except (OSError, ValueError, KeyError, TypeError):
-            for seed in (secrets.randbelow(2**31) for _ in range(5)):
-                if not _fails(plan.exercises(), seed):
-                    return seed
-            asked = secrets.randbelow(2**31)
-    if failing := _fails(plan.exercises(), asked):
-        raise CannotGrade(f"with seed {asked} the course's own answer fails, so that no hand-in could pass:\n{failing}")
+            asked = secrets.randbits(63)
     return asked
 
 
-def _fails(exercises: list[Exercise], seed: int) -> str:
-    verdicts = (grade_answer(exercise, exercise.reference, seed=seed) for exercise in exercises)
-    return next((str(verdict) for verdict in verdicts if not verdict.passed), "")
+def _prove_cases(exercises: list[Exercise]) -> None:
+    """Before anybody is graded: every exercise's cases, the instructor's own included, let the course's answer pass."""
+    for exercise in exercises:
+        verdict = grade_answer(exercise, exercise.reference)
+        if not verdict.passed:
+            raise CannotGrade(f"the course's own answer fails, so that no hand-in could pass:\n{verdict}")
 
 
 def _rows(handins: HandIns, plan: Plan, out: Path, jobs: int, dask: str) -> Iterator[Row]:
@@ -145,17 +146,22 @@ Spread = Callable[[Iterable[Task], Plan], Iterator[tuple[Submission, str, Row]]]
 
 def _on_this_machine(jobs: int) -> Spread:
     def spread(tasks: Iterable[Task], plan: Plan) -> Iterator[tuple[Submission, str, Row]]:
+        tasks = iter(tasks)
         lost: list[Task] = []
-        with _pool(jobs) as pool:
-            submit = lambda submission: pool.submit(grade_submission, submission, plan)  # noqa: E731
-            for task, future in _in_turn(tasks, submit, 2 * jobs):
-                if isinstance(future.exception(), BrokenProcessPool):
-                    lost.append(task)
-                else:
-                    yield *task, _row_of(task[0], plan, future)
-        for task in (*lost, *(tasks if lost else ())):  # one of the lost broke the pool; alone, it breaks its own
-            with _pool(1) as pool:
-                yield *task, _row_of(task[0], plan, pool.submit(grade_submission, task[0], plan))
+        while not lost:  # a worker that dies takes its pool along; what it held is graded alone, the rest in a new one
+            with _pool(jobs) as pool:
+                submit = lambda submission: pool.submit(grade_submission, submission, plan)  # noqa: E731
+                for task, future in _in_turn(tasks, submit, 2 * jobs, lost):
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        lost.append(task)
+                    else:
+                        yield *task, _row_of(task[0], plan, future)
+            if not lost:
+                return
+            for task in lost:
+                with _pool(1) as pool:
+                    yield *task, _row_of(task[0], plan, pool.submit(grade_submission, task[0], plan))
+            lost.clear()
 
     return spread
 
@@ -165,19 +171,23 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the main process, which ends its workers in order."""
+    """Leave Ctrl-C to the main process and end when it does; whatever a submission sends, memory has an end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+    limit_memory(WORKER_MEMORY)
 
 
 def _in_turn(
-    tasks: Iterable[Task], submit: Callable[[Submission], Future[Row]], window: int
+    tasks: Iterator[Task], submit: Callable[[Submission], Future[Row]], window: int, lost: list[Task]
 ) -> Iterator[tuple[Task, Future[Row]]]:
-    """Futures as they are done, with no more than `window` hand-ins in memory at once."""
+    """Futures as they are done, with no more than `window` hand-ins in memory at once; what could not be begun is lost."""
     running: dict[Future[Row], Task] = {}
-    tasks = iter(tasks)
     while True:
-        while len(running) < window and (task := next(tasks, None)):
-            running[submit(task[0])] = task
+        while len(running) < window and not lost and (task := next(tasks, None)):
+            try:
+                running[submit(task[0])] = task
+            except BrokenProcessPool:
+                lost.append(task)
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:

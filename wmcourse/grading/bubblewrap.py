@@ -70,7 +70,8 @@ class Wall:
         for path in ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime"):
             yield from ("--ro-bind-try", path, path)
         yield from ("--ro-bind", str(view), "/course")
-        for path in (*(path for path in hide if path.is_dir()), Path("/dev"), Path("/")):
+        # /proc, too: where root grades, its own id would open the kernel's settings below /proc/sys.
+        for path in (*(path for path in hide if path.is_dir()), *map(Path, ("/proc", "/dev", "/"))):
             yield from ("--remount-ro", str(path))
 
 
@@ -78,7 +79,7 @@ def _bubblewrap() -> list[str]:
     clear = {"PATH": "/usr/bin", "HOME": "/tmp", "USER": "nobody", **ENVIRONMENT}
     return [
         *("bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"),
-        *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
+        *("--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL", "--clearenv"),
         *(word for name, value in clear.items() for word in ("--setenv", name, value)),
         *("--proc", "/proc", "--dev", "/dev"),
         *("--size", str(SCRATCH), "--tmpfs", "/tmp", "--chdir", "/tmp"),

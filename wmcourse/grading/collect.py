@@ -1,20 +1,20 @@
 """Find the hand-ins in a folder or a zip file, whoever exported it, and read their bytes; nothing is followed or run.
 
-    alice.ipynb · alice/ · alice.zip                a notebook, a folder or a zip a student
-    name_[LATE_]123_456_file                        Canvas's submissions.zip, flat
-    Full Name_123_assignsubmission_file_/file       Moodle's zip
-    submission_7/file, submission_metadata.yml      Gradescope's export
+    alice.ipynb · alice/ · alice.zip                  a notebook, a folder or a zip a student
+    name_[LATE_]123_456_file                          Canvas's submissions.zip
+    Name_123_assignsubmission_file_[/]file            Moodle's zip
+    submission_7/file, submission_metadata.yml        Gradescope's export
 
-An export is unpacked by itself where it is all there is: as HANDINS, or alone in it. A zip that lies among others is
-one student's, whatever is in it: what a student packs must not make rows in another's name.
+These names count at the top level only. A zip or a folder that lies among the hand-ins is one student's, whatever is in
+it: what a student packs makes no rows in another's name.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
+import struct
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,15 +24,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-MAX_NOTEBOOK = 200 << 20  # bytes; a notebook with 50 MB of outputs is still a notebook
-MAX_HANDIN = 400 << 20  # bytes of all notebooks of one student
-MAX_FILES = 2_000
+MAX_NOTEBOOK = 128 << 20  # bytes; a notebook with 50 MB of outputs is still a notebook
+MAX_HANDIN = 256 << 20  # bytes that are read for one student
+MAX_FILES = 500  # notebooks and zips of one student
+MAX_DIRECTORY = 4 << 20  # bytes of a student's zip that list its files
 MAX_DEPTH = 8
 SKIPPED = {"__MACOSX", "before-update"}
 
-CANVAS = re.compile(r"^(?P<student>[^_]+)_(?:LATE_)?(?P<canvas_user_id>\d+)_\d+_(?P<file>.+)$", re.DOTALL)
-MOODLE = re.compile(r"^(?P<student>.+)_(?P<moodle_participant>\d+)_assignsubmission_\w+$", re.DOTALL)
-GRADESCOPE = re.compile(r"^(?P<student>submission_(?P<gradescope_submission>\d+))$")
+CANVAS = re.compile(r"(?P<student>.+?)_(?:LATE_)?(?P<canvas_user_id>\d+)_\d+_(?P<file>.+)", re.DOTALL)
+MOODLE = re.compile(r"(?P<student>.+?)_(?P<moodle_participant>\d+)_assignsubmission_file_(?P<file>.*)", re.DOTALL)
+GRADESCOPE = re.compile(r"(?P<student>submission_(?P<gradescope_submission>\d+))(?P<file>)")
 
 
 class NoHandIns(ValueError):
@@ -47,7 +48,7 @@ class Submission:
         student: the name, as it came.
         slug: the same, fit for a file's name; no two students of a batch share one.
         external: numbers by which a platform knows the student.
-        notebooks: the bytes of each notebook, by its path within the hand-in.
+        notebooks: the bytes of each notebook, by its path within the hand-in; the outermost come last.
         trouble: what could not be taken in, a sentence each.
     """
 
@@ -61,7 +62,7 @@ class Submission:
         """Changes when anything that was handed in does."""
         digest = sha256()
         for name, data in (*self.notebooks.items(), *((sentence, b"") for sentence in self.trouble)):
-            for part in (name.encode("utf-8", "surrogateescape"), data):
+            for part in (name.encode("utf-8", "surrogatepass"), data):
                 digest.update(len(part).to_bytes(8, "little") + part)
         return digest.hexdigest()
 
@@ -83,13 +84,16 @@ class HandIns:
     """
 
     def __init__(self, place: Path):
-        files, names = _listed(place)
+        files = _listed(place)
+        names = _gradescope_names(next((f for f in files if f.parts == ("submission_metadata.yml",)), None))
         self._students: dict[str, tuple[str, dict[str, str], list[Found]]] = {}
         for found in files:
-            student, external, rest = _whose(found.parts, names)
-            slug = slug_of(student, *external.values())
-            mine = self._students.setdefault(slug, (student, external, []))[2]
-            mine.append(Found(rest, found.open, found.trouble))
+            top = found.parts[0].lower()
+            if found.trouble or len(found.parts) > 1 or top.endswith((".ipynb", ".zip")):
+                student, external, rest = _whose(found.parts, names)
+                slug = slug_of(student, *external.values())
+                mine = self._students.setdefault(slug, (student, external, []))[2]
+                mine.append(Found(rest, found.open, found.trouble))
         if not self._students:
             raise NoHandIns(f"{place} holds no hand-in: a folder, a notebook or a zip for each student is looked for")
 
@@ -100,7 +104,7 @@ class HandIns:
         for slug in sorted(self._students):
             student, external, files = self._students[slug]
             submission = Submission(student, slug, external)
-            _take(files, submission)
+            _Reader(submission).take(files)
             yield submission
 
 
@@ -110,101 +114,114 @@ def slug_of(student: str, *more: str) -> str:
         return student
     plain = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode().lower()
     plain = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "student"
-    key = "\0".join((student, *more)).encode("utf-8", "surrogateescape")
+    key = "\0".join((student, *more)).encode("utf-8", "surrogatepass")
     return f"{plain}-{sha256(key).hexdigest()[:12]}"
 
 
-def _listed(place: Path) -> tuple[list[Found], dict[str, dict[str, str]]]:
-    """Every file below a folder or in a zip, and what a Gradescope export's list says of its submissions."""
+def _listed(place: Path) -> list[Found]:
+    """Every file below a folder, or in a zip, where a single folder that holds all the rest is left out."""
     if not place.exists():
         raise NoHandIns(f"{place}: there is no such folder")
-    if place.is_file():
-        try:
-            files = list(_in_zip(place.open("rb")))
-        except Exception as error:
-            raise NoHandIns(f"{place} is neither a folder nor a zip file that can be read: {error}") from None
-    else:
-        files = list(_in_folder(place, ()))
-        if len(files) == 1 and len(files[0].parts) == 1 and files[0].parts[0].lower().endswith(".zip"):
-            with contextlib.suppress(Exception):  # what cannot be read is a student's, who is told
-                inside = list(_in_zip(files[0].open()))
-                files = inside if any(_export(found.parts) for found in inside) else files
-    tops = {found.parts[0] for found in files}
-    if len(tops) == 1 and any(_export(found.parts[1:]) for found in files):  # an export in a folder of its own
-        files = [Found(found.parts[1:], found.open, found.trouble) for found in files if len(found.parts) > 1]
-    listed = next((found for found in files if found.parts == ("submission_metadata.yml",)), None)
-    names = _gradescope_names(listed) if listed else {}
-    return [found for found in files if _may_hold_an_answer(found)], names
-
-
-def _export(parts: tuple[str, ...]) -> bool:
-    top = next(iter(parts), "")
-    return any(kind.match(top) for kind in (CANVAS, MOODLE, GRADESCOPE))
-
-
-def _may_hold_an_answer(found: Found) -> bool:
-    return bool(found.trouble) or len(found.parts) > 1 or found.parts[0].lower().endswith((".ipynb", ".zip"))
-
-
-def _gradescope_names(listed: Found) -> dict[str, dict[str, str]]:
+    if place.is_dir():
+        return list(_in_folder(place, ()))
     try:
-        import yaml
+        files = list(_in_zip(place.open("rb"), place.stat().st_size))
+    except Exception as error:
+        raise NoHandIns(f"{place} is neither a folder nor a zip file that can be read: {error}") from None
+    tops = {top for top, *_ in (found.parts for found in files)}
+    if len(tops) == 1 and all(len(found.parts) > 1 for found in files) and not _match(tops.pop(), inside=True):
+        files = [Found(found.parts[1:], found.open, found.trouble) for found in files if found.parts[1]]
+    return files
 
-        with listed.open() as file:
-            submissions = yaml.safe_load(file.read(MAX_NOTEBOOK))
-        people = {folder: facts[":submitters"][0] for folder, facts in submissions.items()}
-        keys = {"student": ":name", "email": ":email", "sid": ":sid"}
-        return {
-            folder: {name: str(person[key]) for name, key in keys.items() if person.get(key)}
-            for folder, person in people.items()
-        }
-    except Exception:  # no PyYAML, or a list that is not what it was: the folders' names will do
-        return {}
+
+def _match(top: str, inside: bool) -> re.Match[str] | None:
+    """What a top-level name says of its student; `inside` where it is a folder's."""
+    return (
+        (MOODLE.fullmatch(top) or GRADESCOPE.fullmatch(top))
+        if inside
+        else (MOODLE.fullmatch(top) or CANVAS.fullmatch(top))
+    )
 
 
 def _whose(parts: tuple[str, ...], names: dict[str, dict[str, str]]) -> tuple[str, dict[str, str], tuple[str, ...]]:
     """The student, the platform's numbers, and the path that is left."""
     top, rest = parts[0], parts[1:]
-    found = (MOODLE.match(top) or GRADESCOPE.match(top)) if rest else CANVAS.match(top)
-    if found:
+    if found := _match(top, inside=bool(rest)):
         external = found.groupdict() | names.get(top, {})
-        return external.pop("student"), external, rest or (external.pop("file"),)
+        file = external.pop("file")
+        return external.pop("student"), external, rest or (file,)
     return (top, {}, rest) if rest else (os.path.splitext(top)[0], {}, parts)
 
 
-def _take(files: list[Found], submission: Submission, nested: bool = False) -> None:
-    """Read a student's notebooks into their submission, those in zips, too."""
-    for found in sorted(files, key=lambda found: found.parts):
-        name = "/".join(found.parts)
-        kind = found.parts[-1].lower() if found.parts else ""
-        if found.trouble:
-            submission.trouble.append(f"{name}: {found.trouble}")
-        elif len(submission.notebooks) >= MAX_FILES:
-            submission.trouble.append(f"more than {MAX_FILES} notebooks: the rest was left out")
-            return
-        elif kind.endswith(".ipynb"):
-            _read(found, name, submission)
-        elif kind.endswith(".zip") and not nested:
-            try:
-                inside = list(_in_zip(found.open()))
-            except Exception as error:  # a zip can be broken in more ways than its module names
-                submission.trouble.append(f"{name}: is not a zip file that can be read ({error})"[:200])
-                continue
-            _take([Found((*found.parts, *f.parts), f.open, f.trouble) for f in inside], submission, nested=True)
-
-
-def _read(found: Found, name: str, submission: Submission) -> None:
-    room = min(MAX_NOTEBOOK, MAX_HANDIN - sum(map(len, submission.notebooks.values())))
+def _gradescope_names(listed: Found | None) -> dict[str, dict[str, str]]:
+    """By folder of a Gradescope export, who handed it in; a group's names stand together."""
+    if listed is None or listed.trouble:
+        return {}
     try:
-        with found.open() as file:
-            data = file.read(room + 1)
-    except Exception as error:  # of a zip's many kinds of compression each raises its own
-        submission.trouble.append(f"{name}: cannot be read ({error})"[:200])
-        return
-    if len(data) > room:
-        submission.trouble.append(f"{name}: larger than the {room >> 20} MB that are left for this hand-in")
-    else:
-        submission.notebooks[name] = data
+        import yaml
+
+        with listed.open() as file:
+            submissions = yaml.safe_load(file.read(MAX_NOTEBOOK))
+        names = {}
+        for folder, facts in submissions.items():
+            people = facts[":submitters"]
+            names[folder] = {"student": ", ".join(str(person[":name"]) for person in people)}
+            names[folder] |= {key: str(people[0][f":{key}"]) for key in ("email", "sid") if people[0].get(f":{key}")}
+        return names
+    except Exception:  # no PyYAML, or a list that is not what it was: the folders' names will do
+        return {}
+
+
+class _Reader:
+    """Reads one student's files into their submission, within limits on what is read at all."""
+
+    def __init__(self, submission: Submission):
+        self.submission = submission
+        self.room, self.files = MAX_HANDIN, MAX_FILES
+
+    def take(self, files: list[Found], nested: bool = False) -> None:
+        for found in sorted(files, key=lambda found: (-len(found.parts), found.parts)):
+            kind = os.path.splitext(found.parts[-1])[1].lower()
+            name = "/".join(found.parts)
+            if found.trouble:
+                self.say(name, found.trouble)
+            elif kind == ".zip" and nested:
+                self.say(name, "is a zip in a zip, which is not looked into")
+            elif kind in (".ipynb", ".zip"):
+                data = self.read(found, name)
+                if data is not None and kind == ".ipynb":
+                    self.submission.notebooks[name] = data
+                elif data is not None:
+                    self.take(self.unzipped(found.parts, data, name), nested=True)
+
+    def say(self, name: str, trouble: str) -> None:
+        if len(self.submission.trouble) < 20:
+            self.submission.trouble.append(f"{name[:200]}: {trouble}"[:400])
+
+    def read(self, found: Found, name: str) -> bytes | None:
+        if self.files <= 0 or self.room <= 0:
+            self.say(name, f"left out: no more than {MAX_FILES} files and {MAX_HANDIN >> 20} MB are read of a hand-in")
+            return None
+        limit = min(MAX_NOTEBOOK, self.room)
+        try:
+            with found.open() as file:
+                data = file.read(limit + 1)
+        except Exception as error:  # a zip can be broken in more ways than its module names
+            self.files -= 1
+            self.say(name, f"cannot be read ({error})")
+            return None
+        self.files, self.room = self.files - 1, self.room - len(data)
+        if len(data) > limit:
+            self.say(name, f"larger than {limit >> 20} MB, or than what is left for this hand-in")
+            return None
+        return data
+
+    def unzipped(self, parts: tuple[str, ...], data: bytes, name: str) -> list[Found]:
+        try:
+            return [Found((*parts, *f.parts), f.open, f.trouble) for f in _in_zip(BytesIO(data), len(data))]
+        except Exception as error:
+            self.say(name, f"is not a zip file that can be read ({error})")
+            return []
 
 
 def _in_folder(folder: Path, parts: tuple[str, ...]) -> Iterator[Found]:
@@ -232,15 +249,25 @@ def _open(path: str) -> IO[bytes]:
     return os.fdopen(handle, "rb")
 
 
-def _in_zip(file: IO[bytes]) -> Iterator[Found]:
+def _in_zip(file: IO[bytes], size: int) -> Iterator[Found]:
+    """The files in a zip; ValueError where it lists far too many."""
+    file.seek(max(0, size - 66_000))
+    end = file.read()[-22 - 65_535 :]
+    at = end.rfind(b"PK\5\6")
+    if at < 0 or struct.unpack("<I", end[at + 12 : at + 16])[0] > MAX_DIRECTORY:
+        raise ValueError("it is no zip, or lists far too many files")
     archive = zipfile.ZipFile(file)
-    for info in archive.infolist()[: 10 * MAX_FILES]:
-        parts = tuple(part for part in info.filename.split("/") if part not in ("", "."))
-        if not parts or info.is_dir() or any((p.startswith(".") and p != "..") or p in SKIPPED for p in parts):
+    for info in archive.infolist():
+        parts = tuple(part for part in info.filename.split("/") if part not in ("", ".", ".."))
+        if not parts or parts[0].startswith(".") or parts[0] in SKIPPED:
             continue
-        if info.filename.startswith("/") or ".." in parts or "\\" in info.filename:
-            yield Found((parts[-1],), trouble="has a path that leads out of the zip file")
+        if info.is_dir() or any(part.startswith(".") or part in SKIPPED for part in parts):
+            yield Found((parts[0], ""))
+        elif info.filename.startswith("/") or ".." in info.filename.split("/") or "\\" in info.filename:
+            yield Found(parts, trouble="has a path that leads out of the zip file")
         elif stat.S_ISLNK(info.external_attr >> 16):
             yield Found(parts, trouble="is a symbolic link, which is not followed")
+        elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.file_size > MAX_NOTEBOOK:
+            yield Found(parts, trouble=f"larger than {MAX_NOTEBOOK >> 20} MB, or packed in a way that is not read")
         else:
             yield Found(parts, lambda info=info: archive.open(info))

@@ -1,8 +1,8 @@
 """Take from this process, for good, what no answer to an exercise needs: new processes, the network, endless memory.
 
 Resource limits hold on every Unix. On Linux (x86_64, aarch64) a seccomp filter goes with them: it makes the kernel
-refuse fork and exec (threads stay), sockets, signals to others, tracing, and a few doors of the kernel's that have no
-business being open. It cannot be taken off again, and everything that the process loads or becomes lives under it.
+refuse new processes and threads, exec, sockets, signals to others, tracing, and a few doors of the kernel's that have
+no business being open. It cannot be taken off again, and everything that the process loads or becomes lives under it.
 
 Standard library only: this runs inside the sandbox before anything else.
 """
@@ -14,6 +14,7 @@ import ctypes
 import errno
 import platform
 import resource
+import signal
 import struct
 from pathlib import Path
 from typing import Any
@@ -23,33 +24,38 @@ MIB = 1 << 20
 # Refused with EPERM, by machine: the numbers of the system calls differ, their meaning does not.
 REFUSED = {
     "x86_64": {
-        **{"fork": 57, "vfork": 58, "execve": 59, "execveat": 322, "kill": 62, "tkill": 200, "tgkill": 234},
-        **{"rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297, "ptrace": 101, "process_vm_readv": 310},
+        **{"fork": 57, "vfork": 58, "clone": 56, "execve": 59, "execveat": 322, "kill": 62, "tkill": 200},
+        **{"tgkill": 234, "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297, "ptrace": 101, "process_vm_readv": 310},
         **{"process_vm_writev": 311, "socket": 41, "socketpair": 53, "mount": 165, "umount2": 166, "unshare": 272},
         **{"setns": 308, "pivot_root": 155, "chroot": 161, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323},
         **{"add_key": 248, "request_key": 249, "keyctl": 250, "memfd_create": 319, "shmget": 29, "msgget": 68},
         **{"semget": 64, "mq_open": 240, "setrlimit": 160, "setpriority": 141, "sched_setaffinity": 203},
+        **{"sched_setscheduler": 144, "sched_setparam": 142, "sched_setattr": 314, "ioprio_set": 251},
     },
     "aarch64": {
-        **{"execve": 221, "execveat": 281, "kill": 129, "tkill": 130, "tgkill": 131, "rt_sigqueueinfo": 138},
-        **{"rt_tgsigqueueinfo": 240, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "socket": 198},
-        **{"socketpair": 199, "mount": 40, "umount2": 39, "unshare": 97, "setns": 268, "pivot_root": 41, "chroot": 51},
-        **{"bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "add_key": 217, "request_key": 218, "keyctl": 219},
-        **{"memfd_create": 279, "shmget": 194, "msgget": 186, "semget": 190, "mq_open": 180, "setrlimit": 164},
-        **{"setpriority": 140, "sched_setaffinity": 122},
+        **{"clone": 220, "execve": 221, "execveat": 281, "kill": 129, "tkill": 130, "tgkill": 131},
+        **{"rt_sigqueueinfo": 138, "rt_tgsigqueueinfo": 240, "ptrace": 117, "process_vm_readv": 270},
+        **{"process_vm_writev": 271, "socket": 198, "socketpair": 199, "mount": 40, "umount2": 39, "unshare": 97},
+        **{"setns": 268, "pivot_root": 41, "chroot": 51, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282},
+        **{"add_key": 217, "request_key": 218, "keyctl": 219, "memfd_create": 279, "shmget": 194, "msgget": 186},
+        **{"semget": 190, "mq_open": 180, "setrlimit": 164, "setpriority": 140, "sched_setaffinity": 122},
+        **{"sched_setscheduler": 119, "sched_setparam": 118, "sched_setattr": 274, "ioprio_set": 30},
     },
 }
-# The same numbers everywhere: pidfd_*, io_uring_*, the new mount calls, memfd_secret.
-REFUSED_EVERYWHERE = (424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 442, 447)
+# The same numbers everywhere: pidfd_*, io_uring_*, the new mount calls, clone3, memfd_secret.
+REFUSED_EVERYWHERE = (424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 435, 438, 442, 447)
+# Refused for some values of the second argument: whom a file's signals go to (F_SETOWN, F_SETSIG, F_SETOWN_EX;
+# FIOSETOWN, SIOCSPGRP).
+FCNTL, IOCTL = {"x86_64": 72, "aarch64": 25}, {"x86_64": 16, "aarch64": 29}
+REFUSED_SECOND = ((FCNTL, (8, 10, 15)), (IOCTL, (0x8901, 0x8902)))
+PRLIMIT = {"x86_64": 302, "aarch64": 261}  # looking at a limit is allowed, setting one is not
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-CLONE = {"x86_64": 56, "aarch64": 220}
-PRLIMIT = {"x86_64": 302, "aarch64": 261}
-CLONE3, CLONE_THREAD, X32 = 435, 0x00010000, 0x40000000
+X32 = 0x40000000
 
-# Of the kernel's classic BPF: load a word, jump if equal, if greater or equal, if a bit is set, return.
-LOAD, EQUAL, AT_LEAST, HAS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
-NUMBER, ARCH, FIRST_ARG, THIRD_ARG = 0, 4, 16, 32  # offsets into the kernel's struct seccomp_data
+# Of the kernel's classic BPF: load a word, jump if equal, if greater or equal, return.
+LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM
+NUMBER, ARCH, SECOND, THIRD = 0, 4, 24, 32  # offsets into the kernel's struct seccomp_data
 
 
 def confine(*, seconds: float, memory: int) -> tuple[str, ...]:
@@ -62,15 +68,14 @@ def confine(*, seconds: float, memory: int) -> tuple[str, ...]:
     Returns:
         What could not be had on this machine, in words; empty where all holds.
     """
-    now = _address_space()
+    known = limit_memory(memory)
     _limit(resource.RLIMIT_CPU, int(seconds) + 1)
-    _limit(resource.RLIMIT_AS, now + memory)
     _limit(resource.RLIMIT_FSIZE, 16 * MIB)
     _limit(resource.RLIMIT_NOFILE, 128)
     _limit(resource.RLIMIT_CORE, 0)
-    missing = [] if now else ["a memory limit above what is in use (there is no /proc)"]
+    missing = [] if known else ["a memory limit above what is in use (there is no /proc)"]
     trouble = _filter_system_calls()
-    return (*missing, trouble) if trouble else tuple(missing)
+    return tuple(what for what in (*missing, trouble) if what)
 
 
 def keep_out() -> None:
@@ -84,6 +89,21 @@ def _prctl() -> Any:
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     return prctl
+
+
+def limit_memory(more: int) -> int:
+    """Let this process use so many bytes more than now, and no more; how many it used, 0 where nobody knows."""
+    now = _address_space()
+    if now:
+        _limit(resource.RLIMIT_AS, now + more)
+    return now
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that started it ends (Linux)."""
+    with contextlib.suppress(AttributeError, OSError):
+        set_pdeathsig = 1
+        _prctl()(set_pdeathsig, signal.SIGKILL, 0, 0, 0)
 
 
 def _limit(what: int, value: int) -> None:
@@ -119,30 +139,24 @@ def _filter_system_calls() -> str:
 
 def _program(machine: str) -> bytes:
     """The filter, eight bytes an instruction. Jumps are relative: (if true, if false) instructions are skipped."""
-    refuse, again, unknown = (REFUSE | e for e in (errno.EPERM, errno.EAGAIN, errno.ENOSYS))
     steps = [
         (LOAD, 0, 0, ARCH),
         (EQUAL, 1, 0, AUDIT_ARCH[machine]),
         (RETURN, 0, 0, KILL),  # another instruction set has other numbers
         (LOAD, 0, 0, NUMBER),
+        (AT_LEAST, 0, 1, X32),
+        (RETURN, 0, 0, KILL),
     ]
-    if machine == "x86_64":
-        steps += [(AT_LEAST, 0, 1, X32), (RETURN, 0, 0, KILL)]
     for number in sorted({*REFUSED[machine].values(), *REFUSED_EVERYWHERE}):
-        steps += [(EQUAL, 0, 1, number), (RETURN, 0, 0, refuse)]
+        steps += [(EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE)]
+    for call, values in REFUSED_SECOND:
+        asked = [step for value in values for step in ((EQUAL, 0, 1, value), (RETURN, 0, 0, REFUSE))]
+        steps += [(EQUAL, 0, len(asked) + 2, call[machine]), (LOAD, 0, 0, SECOND), *asked, (RETURN, 0, 0, ALLOW)]
     steps += [
-        (EQUAL, 0, 1, CLONE3),
-        (RETURN, 0, 0, unknown),  # its flags are out of the filter's reach; the C library then takes clone
-        (EQUAL, 0, 3, CLONE[machine]),
-        (LOAD, 0, 0, FIRST_ARG),
-        (HAS, 6, 0, CLONE_THREAD),  # a thread is allowed
-        (RETURN, 0, 0, again),
         (EQUAL, 0, 4, PRLIMIT[machine]),
-        (LOAD, 0, 0, THIRD_ARG),  # looking at a limit is allowed, setting one is not
-        (EQUAL, 0, 3, 0),
-        (LOAD, 0, 0, THIRD_ARG + 4),
-        (EQUAL, 0, 1, 0),
+        *((LOAD, 0, 0, THIRD), (EQUAL, 0, 3, 0)),
+        *((LOAD, 0, 0, THIRD + 4), (EQUAL, 0, 1, 0)),
         (RETURN, 0, 0, ALLOW),
-        (RETURN, 0, 0, refuse),
+        (RETURN, 0, 0, REFUSE),
     ]
     return b"".join(struct.pack("HBBI", *step) for step in steps)

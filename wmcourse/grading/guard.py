@@ -59,9 +59,9 @@ def _outcome(call: Callable[[], Any], seconds: float) -> Outcome:
         return Outcome("error", "likely: the function calls itself without end: which call should stop the recursion?")
     except KeyboardInterrupt:
         return Outcome("timed out", "likely: you interrupted the kernel while this answer ran")
-    except MemoryError:
-        return Outcome("out of memory", "likely: no memory is left: is a tensor far too large, or kept in every step?")
     except BaseException as error:  # SystemExit included: an answer must not end the kernel
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            return Outcome("out of memory", "likely: no memory is left: is a tensor far too large, or kept every step?")
         return Outcome("error", explain(error))
     return Outcome("passed")
 

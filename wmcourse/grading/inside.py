@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from wmcourse.grading import handin
+from wmcourse.grading.cells import UnreadableNotebook
 from wmcourse.grading.confine import MIB, confine, keep_out
 
 FORK, END = b"F", b"E"  # what the grader orders; the reply is four bytes, a whole number
 RUNNING = 1000  # the reply to END where the child had to be killed; otherwise its exit code, or minus its signal
+MAX_ANSWERS = 32 * MIB  # of JSON
 NOBODY = 65534
 SHOWN_OUTPUT = 600  # characters of what an answer prints that we keep
 
@@ -46,9 +48,10 @@ def read(ids: Collection[str]) -> None:
     data = sys.stdin.buffer.read()
     try:
         found: dict[str, Any] = vars(handin.parse_handin("", data, ids))
-    except handin.UnreadableNotebook as error:
+    except UnreadableNotebook as error:
         found = {"unreadable": str(error)}
-    sys.stdout.write(json.dumps(found))
+    text = json.dumps(found)
+    sys.stdout.write(text if len(text) < MAX_ANSWERS else json.dumps({"unreadable": "its answers are far too long"}))
 
 
 def serve(number: int, *, seconds: float, memory: int) -> None:

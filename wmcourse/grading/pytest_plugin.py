@@ -40,7 +40,8 @@ class NotebookFile(pytest.File):
     def collect(self) -> Iterator[CaseItem]:
         """An item for each case of each exercise of this notebook's lesson, answered or not."""
         from wmcourse.exercises import catalogue
-        from wmcourse.grading.handin import UnreadableNotebook, read_handin
+        from wmcourse.grading.cells import UnreadableNotebook
+        from wmcourse.grading.handin import read_handin
 
         try:
             handin = read_handin(self.path, [exercise.id for exercise in catalogue()])

@@ -19,7 +19,8 @@ import gymnasium as gym
 import torch
 
 from wmcourse.grading.bubblewrap import BUBBLEWRAP, ENVIRONMENT, Wall
-from wmcourse.grading.handin import HandIn, UnreadableNotebook
+from wmcourse.grading.cells import UnreadableNotebook
+from wmcourse.grading.handin import HandIn
 from wmcourse.grading.inside import END, FORK, RUNNING
 from wmcourse.grading.mistake import Crashed
 from wmcourse.grading.wall import ROOT, Peer
@@ -84,19 +85,25 @@ class Sandbox:
             started = _started(command, stdin=subprocess.DEVNULL, wall=wall, pass_fds=(theirs.fileno(),))
             self._process = self._stack.enter_context(started)
 
-    def __enter__(self) -> Sandbox:
+    def start(self) -> Sandbox:
         """Wait until torch is there; Crashed where it never comes."""
         try:
             self._replied(START_SECONDS)
         except BaseException:
-            self._stack.close()
+            self.close()
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """End every process in the sandbox."""
         self._control.close()
         self._stack.close()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @contextlib.contextmanager
     def answer(self) -> Iterator[tuple[Peer, Any]]:
@@ -115,7 +122,7 @@ class Sandbox:
         if status == RUNNING:
             return ""
         if status < 0:
-            return f"its process was ended by {signal.Signals(-status).name}"
+            return f"its process was ended by {signal.strsignal(-status) or f'signal {-status}'}"
         return "its process ended itself"
 
     def _order(self, order: bytes, *files: int) -> int:

@@ -44,8 +44,9 @@ from torch import Tensor
 
 from wmcourse.grading.mistake import EDITED, Mistake, Stopped
 from wmcourse.grading.remote import Raised, Remote, RemoteCallable, line_of, raised, signature_of, text_of
-from wmcourse.grading.wire import Line, Packer, Unpacker, WireError, tensors_of, to_bytes
+from wmcourse.grading.wire import Blobs, Line, Packer, Unpacker, WireError, tensors_of, to_bytes
 
+MAX_HELD, MAX_GRAPHS = 1 << 30, 20_000
 ROOT = 0  # the number of the object that a Peer is born with
 
 
@@ -60,7 +61,7 @@ class Peer:
         seconds: how long a question of ours may take, questions within it included; `until`, which may be set at any
             time, is the moment (time.monotonic) at which every one of them ends.
         dice: whether a call takes the state of our torch random numbers with it, so that torch.manual_seed here holds
-            there.
+            there; else the other side's are taken.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Peer:
         self._own: dict[int, Any] = {ROOT: root}
         self._numbers: dict[int, int] = {}  # id of an object of ours to its number; _own keeps the object alive
         self._graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}  # inputs and outputs of calls we answered
+        self._held = 0  # bytes of them
         self._errors: deque[tuple[int, BaseException]] = deque(maxlen=64)
         self._forgotten: list[int] = []  # graphs of the other side that nobody here can pull any more
         self._count = 0
@@ -128,7 +130,7 @@ class Peer:
             tensors = self._cross(header["graph"], header["tensors"], tensors, sources)
         return Unpacker(blobs, self._find, tensors).unpack(header.get("done"))
 
-    def _reply(self, number: int) -> tuple[dict[str, Any], list[bytearray]]:
+    def _reply(self, number: int) -> tuple[dict[str, Any], Blobs]:
         while True:
             header, blobs = self.line.receive()
             if "ask" in header:
@@ -163,7 +165,7 @@ class Peer:
                 raise WireError("a reply to something that was not asked")
             self._answer(header, blobs)
 
-    def _answer(self, header: dict[str, Any], blobs: list[bytearray]) -> None:
+    def _answer(self, header: dict[str, Any], blobs: Blobs) -> None:
         packer = Packer(self._export)
         try:
             reply = self._performed(header, blobs, packer)
@@ -178,9 +180,9 @@ class Peer:
         except WireError as error:
             self.line.send({"number": header.get("number"), "fail": self._failure(error)}, [])
 
-    def _performed(self, header: dict[str, Any], blobs: list[bytearray], packer: Packer) -> dict[str, Any]:
+    def _performed(self, header: dict[str, Any], blobs: Blobs, packer: Packer) -> dict[str, Any]:
         for graph in header.get("forget", []):
-            self._graphs.pop(graph, None)
+            self._held -= sum(x.nbytes for kept in self._graphs.pop(graph, ()) for x in kept)
         what, inputs = header["ask"], tensors_of(header, blobs)
         unpacker = Unpacker(blobs, self._find, inputs)
         if what == "pull":
@@ -193,7 +195,7 @@ class Peer:
         args, kwargs = unpacker.unpack(header["args"]), unpacker.unpack(header["kwargs"])
         before = [to_bytes(x) for x in inputs]
         with torch.set_grad_enabled(header["grad"] is True):
-            if "dice" in header:
+            if "dice" in header and not self.dice:  # who gives its dice away takes none
                 torch.set_rng_state(unpacker.unpack(header["dice"]).get_state())
             packed = packer.pack(target(*args, **kwargs))
         edited = any(to_bytes(x) != old for x, old in zip(inputs, before, strict=True))
@@ -233,7 +235,10 @@ class Peer:
         if not outputs:
             return None
         self._count += 1
-        self._graphs[self._count] = ([x for x in inputs if x.requires_grad], outputs)
+        self._graphs[self._count] = kept = [x for x in inputs if x.requires_grad], outputs
+        self._held += sum(x.nbytes for tensors in kept for x in tensors)
+        if self._held > MAX_HELD or len(self._graphs) > MAX_GRAPHS:
+            raise WireError("too many calls whose gradients are still wanted")
         return self._count
 
     # Objects and errors
@@ -260,8 +265,9 @@ class Peer:
         if isinstance(error, Raised) and error.peer is self:
             return {"yours": error.number}
         self._count += 1
-        self._errors.append((self._count, error))
         facts = {"type": type(error).__name__, "text": text_of(error), "line": line_of(error)}
+        error.__traceback__ = error.__context__ = error.__cause__ = None  # they would keep a call's tensors alive
+        self._errors.append((self._count, error))
         return {"number": self._count, **facts}
 
     def _error(self, facts: Any) -> BaseException:

@@ -11,7 +11,8 @@ else is an object with one key:
     {"mine": {...}}         an object that stays with the sender; calls to it travel back
     {"yours": number}       the receiver's own object, come home
 
-There is no pickle and no class to look up. Whoever reads checks every length, shape and type, and raises WireError.
+There is no pickle and no class to look up. Whoever reads checks every length, shape and type, takes each blob once, and
+raises WireError.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Line:
             raise WireError(f"too large to hand over: {len(text) + sum(map(len, blobs)):,} bytes")
         self._within(self.link.sendall, b"".join([struct.pack("<I", len(text)), text, *blobs]))
 
-    def receive(self) -> tuple[dict[str, Any], list[bytearray]]:
+    def receive(self) -> tuple[dict[str, Any], Blobs]:
         """The next frame. Raises WireError (no frame), TimeUp, Crashed."""
         (length,) = struct.unpack("<I", self._exactly(4))
         if length > MAX_HEADER:
@@ -68,7 +69,7 @@ class Line:
                 raise WireError("blobs of impossible length")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise WireError(f"no header: {type(error).__name__}") from None
-        return header, [self._exactly(size) for size in lengths]
+        return header, Blobs([self._exactly(size) for size in lengths])
 
     def _exactly(self, size: int) -> bytearray:
         data = bytearray(size)
@@ -163,6 +164,20 @@ def to_bytes(x: Tensor) -> bytes:
     return plain.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
+class Blobs:
+    """A frame's blobs, each of which can be taken once: so a frame unpacks to no more than it weighs."""
+
+    def __init__(self, blobs: list[bytearray]):
+        self._blobs: list[bytearray | None] = [*blobs]
+
+    def take(self, number: int) -> bytearray:
+        """The blob of this number."""
+        blob, self._blobs[number] = self._blobs[number], None
+        if blob is None:
+            raise WireError("a blob that was taken before")
+        return blob
+
+
 def to_tensor(dtype: str, shape: list[int], data: bytearray) -> Tensor:
     """The tensor of these numbers, in memory of its own."""
     kind = DTYPES[dtype]
@@ -179,12 +194,12 @@ class Unpacker:
     """Turns a frame back into values.
 
     Args:
-        header, blobs: what `Line.receive` gave.
+        blobs: what `Line.receive` gave.
         find: gives the object for {"mine": ...} and {"yours": ...}.
         tensors: the tensors of the header's rows; from `tensors_of`, or those that take their place.
     """
 
-    def __init__(self, blobs: list[bytearray], find: Callable[[str, Any], Any], tensors: list[Tensor]):
+    def __init__(self, blobs: Blobs, find: Callable[[str, Any], Any], tensors: list[Tensor]):
         self.blobs, self.find, self.tensors = blobs, find, tensors
 
     def unpack(self, x: Any) -> Any:
@@ -214,33 +229,34 @@ class Unpacker:
         if kind in ("array", "scalar"):
             return self._array(kind, *facts)
         if kind == "bytes":
-            return bytes(self.blobs[facts])
+            return bytes(self.blobs.take(facts))
         if kind == "dtype":
             return DTYPES[facts]
         if kind == "device":
             return torch.device(facts)
         if kind == "generator":
-            return torch.Generator().set_state(to_tensor("uint8", [len(self.blobs[facts])], self.blobs[facts]))
+            state = self.blobs.take(facts)
+            return torch.Generator().set_state(to_tensor("uint8", [len(state)], state))
         return self.find(kind, facts)
 
     def _array(self, kind: str, dtype: str, shape: list[int], blob: int) -> Any:
         if np.dtype(dtype).kind not in "biufc":
             raise WireError("an array of objects")
-        array = np.frombuffer(self.blobs[blob], np.dtype(dtype)).reshape(shape).copy()
+        array = np.frombuffer(self.blobs.take(blob), np.dtype(dtype)).reshape(shape).copy()
         if array.dtype.kind == "b":
             array = array.view(np.uint8) != 0
         return array if kind == "array" else array[()]
 
 
-def tensors_of(header: dict[str, Any], blobs: list[bytearray]) -> list[Tensor]:
+def tensors_of(header: dict[str, Any], blobs: Blobs) -> list[Tensor]:
     """The tensors of a frame, as leaves that want a gradient where the sender's did."""
     try:
         found = []
         for row in header.get("tensors", []):
-            x = to_tensor(row["dtype"], row["shape"], blobs[row["blob"]]).requires_grad_(bool(row["grad"]))
+            x = to_tensor(row["dtype"], row["shape"], blobs.take(row["blob"])).requires_grad_(bool(row["grad"]))
             if "slope" in row:
-                x.grad = to_tensor(row["dtype"], row["shape"], blobs[row["slope"]])
+                x.grad = to_tensor(row["dtype"], row["shape"], blobs.take(row["slope"]))
             found.append(x)
         return found
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
-        raise WireError(f"no tensor: {type(error).__name__}") from None
+        raise WireError(f"no tensor: {type(error).__name__} {error}"[:200]) from None
