@@ -17,7 +17,7 @@ from tests.handins.case import CHECKOUT
 from wmcourse.exercises import catalogue
 from wmcourse.grading.records import REASONS
 
-CORPUS = corpus()
+EVERYONE = [*WITNESSES, *corpus()]  # graded in the order of their names, which spreads the witnesses
 PROCESS_ONLY = [case for case in corpus("hostile patches cheats forgeries callbacks") if case.needs == "any"]
 OPTIONS = ("--jobs", "2", "--seed", "7")
 RESULT_BYTES = 500_000  # of one student's row
@@ -25,21 +25,16 @@ no_bubblewrap = shutil.which("bwrap") is None
 needs_bubblewrap = pytest.mark.skipif(no_bubblewrap, reason="bubblewrap is not installed")
 
 
-def interleaved() -> list[HandInCase]:
-    """The witnesses are spread over the corpus by their names; the order of building does not matter."""
-    return [*WITNESSES, *CORPUS]
-
-
 def git_status() -> str:
-    return subprocess.run(
-        ["git", "status", "--porcelain", "--ignored"], cwd=CHECKOUT, capture_output=True, text=True
-    ).stdout
+    if shutil.which("git") is None:
+        return ""
+    return subprocess.run(["git", "status", "--porcelain"], cwd=CHECKOUT, capture_output=True, text=True).stdout
 
 
 @pytest.fixture(scope="session")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
     before = git_status()
-    made = grade_all(tmp_path_factory.mktemp("corpus"), interleaved(), *OPTIONS)
+    made = grade_all(tmp_path_factory.mktemp("corpus"), EVERYONE, *OPTIONS)
     made.changed += [] if git_status() == before else ["the checkout"]
     return made
 
@@ -67,7 +62,7 @@ def differences(case: HandInCase, graded: Batch) -> list[str]:
 
 
 @needs_bubblewrap
-@pytest.mark.parametrize("case", [*WITNESSES, *CORPUS], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", EVERYONE, ids=lambda case: case.name)
 def test_the_score_is_right(case: HandInCase, batch: Batch) -> None:
     assert differences(case, batch) == []
 
@@ -75,7 +70,7 @@ def test_the_score_is_right(case: HandInCase, batch: Batch) -> None:
 @needs_bubblewrap
 def test_every_hand_in_has_one_row_and_every_exercise_one_result(batch: Batch) -> None:
     assert batch.code == 0, batch.out
-    assert sorted(batch.rows) == sorted(case.student or case.name for case in interleaved())
+    assert sorted(batch.rows) == sorted(case.student or case.name for case in EVERYONE)
     ids = [exercise.id for exercise in catalogue()]
     assert {student for student, row in batch.rows.items() if [r.id for r in row.results] != ids} == set()
     assert {row.wall for row in batch.rows.values()} == {"bubblewrap"}

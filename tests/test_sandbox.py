@@ -80,7 +80,7 @@ REFUSED = {
     "a higher limit": "import resource as r; r.setrlimit(r.RLIMIT_AS, (-1, -1))",
     "a memory file": "import os; os.memfd_create('x')",
     "a namespace": "import ctypes; assert ctypes.CDLL(None).unshare(0x10000000) == 0",
-    "a large file": "open('/tmp/large', 'wb').write(bytes(20 << 20))",
+    "a word in a file": "import os\nwith open('/tmp/word-of-an-answer', 'w') as f: f.write('word')",
 }
 
 
@@ -169,14 +169,10 @@ PROC = ["/proc/sys/kernel/hostname", "/proc/sys/kernel/core_pattern", "/proc/sel
 
 
 @NEEDS_BWRAP
-@pytest.mark.parametrize("path", ["/course/x", "/usr/x", "/dev/x", "/dev/shm/x", "/x", *PROC])
-def test_nothing_can_be_written_but_a_little_in_tmp(bwrapped, path) -> None:
+@pytest.mark.parametrize("path", ["/course/x", "/usr/x", "/dev/x", "/dev/shm/x", "/tmp/x", "/x", *PROC])
+def test_nothing_can_be_written(bwrapped, path) -> None:
     with pytest.raises(OSError, match=r"Read-only|denied"):
         run(bwrapped, f"open({path!r}, 'r+' if {path in PROC} else 'w').write('1')")
-    full = "for i in range(99):\n    open(f'/tmp/{i}', 'wb').write(bytes(15 << 20))"
-    with pytest.raises(OSError, match="No space"):
-        run(bwrapped, full)
-    run(bwrapped, "import glob, os\nfor name in glob.glob('/tmp/*'): os.unlink(name)")
 
 
 @NEEDS_BWRAP

@@ -131,10 +131,11 @@ def test_what_is_no_frame_is_refused(frame) -> None:
     [
         *({"tensor": 0}, {"tensor": -9}, {"tensor": "a"}, {"unknown": 1}, {"a": 1, "b": 2}, {}, {"dict": [[1]]}),
         *({"dict": [[[], 1]]}, {"named": ["a b", ["x"], [1]]}, {"named": ["P", ["__class__"], [1]]}, {"bytes": 7}),
+        *({"dict": [[i * (2**61 - 1), 0] for i in range(6000)]}, [{"named": ["P", ["x"], [1]]}] * 501, [0] * 500_001),
         *({"named": ["P", ["x"] * 99, []]}, {"array": ["|O", [1], 0]}, {"dtype": "__class__"}, {"generator": 0}),
         {"device": "import os"},
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:60],
 )
 def test_what_is_no_value_is_refused(value) -> None:
     def find(kind: str, facts: Any) -> Any:
@@ -153,8 +154,10 @@ def test_what_is_no_value_is_refused(value) -> None:
         {"dtype": "int64", "shape": [1], "blob": 0, "grad": True},
         {"dtype": "__class__", "shape": [2], "blob": 0, "grad": False},
         {"dtype": "float32", "shape": "2", "blob": 0, "grad": False},
+        {"dtype": "float32", "shape": [1] * 65 + [2], "blob": 0, "grad": False},
+        {"dtype": "float32", "shape": [10**4000] * 900, "blob": 0, "grad": False},
     ],
-    ids=repr,
+    ids=lambda row: repr(row)[:60],
 )
 def test_what_is_no_tensor_is_refused(row) -> None:
     with pytest.raises(WireError):

@@ -19,6 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     zipped = commands.add_parser("gradescope", help="write the autograder zip that Gradescope wants")
     zipped.add_argument("--lesson", required=True, metavar="NN")
     zipped.add_argument("--out", type=Path, required=True, metavar="FILE.zip")
+    zipped.add_argument("--seed", type=int, help="for the cases' inputs; without it every grading draws its own")
+    zipped.add_argument("--cases", type=Path, metavar="FILE.py", help="hidden cases of your own")
     arguments = parser.parse_args(argv)
     run = {"start": _start, "progress": _progress, "grade": _grade, "gradescope": _gradescope}[arguments.command]
     try:
@@ -39,12 +41,19 @@ def _add_grade(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, help="for the cases' inputs; secret and new where it is not given")
     command.add_argument("--dask", default="", metavar="ADDRESS", help="grade on a Dask cluster: tcp://host:8786")
     command.add_argument("--cases", type=Path, metavar="FILE.py", help="hidden cases of your own")
-    command.add_argument("--seconds", type=float, default=10.0, help="for one call of an answer (default 10)")
+    command.add_argument("--seconds", type=_seconds, default=10.0, help="for one call of an answer (default 10)")
     command.add_argument(
         "--allow-process-only",
         action="store_true",
         help="grade even without bubblewrap, when hand-ins could read your files",
     )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 3600:
+        raise argparse.ArgumentTypeError(f"should be above 0 and below 3600, and {text} came")
+    return seconds
 
 
 def _grade(arguments: argparse.Namespace) -> int:
@@ -70,7 +79,7 @@ def _grade(arguments: argparse.Namespace) -> int:
 def _gradescope(arguments: argparse.Namespace) -> int:
     from wmcourse.grading.autograder import write_autograder
 
-    write_autograder(arguments.lesson, arguments.out)
+    write_autograder(arguments.lesson, arguments.out, seed=arguments.seed, cases=arguments.cases)
     print(f"{arguments.out}: upload it on Gradescope under Configure Autograder")
     return 0
 

@@ -31,7 +31,7 @@ def _traversal(archive: zipfile.ZipFile, folder: Path) -> None:
     """Paths that lead out, into a neighbor's folder, to the canaries; and a link to a neighbor's notebook."""
     neighbor = folder / "ada, by reference" / FILE
     places = ["../traversed.ipynb", f"../{neighbor.parent.name}/{FILE}", str(canaries(folder) / "absolute.ipynb")]
-    places += ["..\\backslash.ipynb", "C:\\drive.ipynb", "a/../../up.ipynb", "/etc/wmcourse-canary.ipynb"]
+    places += ["..\\backslash.ipynb", "C:\\drive.ipynb", "a/../../up.ipynb"]
     for place in places:
         archive.writestr(place, text_of(right_03()))
     link = zipfile.ZipInfo("link.ipynb")

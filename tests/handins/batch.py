@@ -68,6 +68,8 @@ def grade_all(
         after = _snapshot(handins)
     said = json.loads(ran.stdout)
     changed = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
+    for path in after.keys() - before.keys():
+        Path(path).unlink()  # outside the test's own folder nothing stays
     texts = [path.read_text(encoding="utf-8") for path in sorted((results / "rows").glob("*.json"))]
     rows = {row.student: (row, text) for row, text in ((from_json(text), text) for text in texts)}
     return Batch(
@@ -119,8 +121,8 @@ def _snapshot(handins: Path) -> dict[str, str]:
         for folder, _, files in os.walk(place):
             for name in files:
                 found[os.path.join(folder, name)] = _content(os.path.join(folder, name))
-    for place in ("/", "/usr", "/etc", "/tmp", "/var/tmp", "/dev/shm", Path.home(), CHECKOUT, CHECKOUT / "wmcourse"):
-        found |= {str(path): "there" for path in Path(place).glob("WRITTEN_BY_A_HANDIN*")}
+    for place in (Path("/tmp"), Path("/dev/shm"), Path.home(), CHECKOUT):
+        found |= {str(path): "there" for path in place.glob("WRITTEN_BY_A_HANDIN*")}
     return found
 
 

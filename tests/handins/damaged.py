@@ -142,7 +142,7 @@ CASES = [
     _folder("odd file names", _odd_file_names, ALL_PASSED),
     _folder("deep down", _deep),
     _folder("hard to parse", _hard_to_parse, ALL_PASSED | {"leave_one_out": 0}),
-    _folder("leans on megabytes", _leaning_on_megabytes, dict.fromkeys(ALL_PASSED, 0)),
+    _folder("leans on megabytes", _leaning_on_megabytes),
     HandInCase(
         "a link for a folder",
         lambda folder: (folder / "a link for a folder").symlink_to("ada, by reference"),

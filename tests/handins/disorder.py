@@ -88,12 +88,13 @@ def _below_the_stubs(made: NotebookNode) -> None:
 
 
 def _twice(made: NotebookNode) -> None:
-    """A wrong second attempt lies further down; the exercise's own cell counts."""
+    """A wrong second attempt lies below the check; the answer that was checked counts."""
     made.cells.append(new_code_cell(WRONG_03["leave_one_out"]))
 
 
 def _twice_unmarked(made: NotebookNode) -> None:
-    """Two attempts and no marked cell: the last counts."""
+    """Two attempts, no marked cell and no check: the last counts."""
+    made.cells = [cell for cell in made.cells if cell.id != "check-leave_one_out"]
     gone = _cell(made, "leave_one_out")
     made.cells[gone] = new_code_cell(RIGHT_03["leave_one_out"])
     made.cells.append(new_code_cell(WRONG_03["leave_one_out"]))

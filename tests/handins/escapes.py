@@ -12,11 +12,10 @@ CASES = [
         "writes everywhere",
         """
         import os
-        for place in ["@canary@/written", "@handins@/written", "@results@/grades.csv", "@results@/rows/written.json",
-                      "@results@/written", "@checkout@/WRITTEN_BY_A_HANDIN", "/WRITTEN_BY_A_HANDIN",
-                      "/usr/WRITTEN_BY_A_HANDIN", "/etc/WRITTEN_BY_A_HANDIN", "/dev/shm/WRITTEN_BY_A_HANDIN",
-                      "@handins@/ada, by reference/03_reparameterization.ipynb", "/var/tmp/WRITTEN_BY_A_HANDIN",
-                      "@checkout@/wmcourse/WRITTEN_BY_A_HANDIN", os.path.expanduser("~/WRITTEN_BY_A_HANDIN")]:
+        for place in ["@canary@/written", "@canary@/deep/down/written", "@handins@/written", "@results@/grades.csv",
+                      "@results@/rows/written.json", "@results@/written", "@checkout@/WRITTEN_BY_A_HANDIN",
+                      "/dev/shm/WRITTEN_BY_A_HANDIN", "/tmp/WRITTEN_BY_A_HANDIN",
+                      "@handins@/ada, by reference/03_reparameterization.ipynb"]:
             for act in (lambda: os.makedirs(os.path.dirname(place), exist_ok=True), lambda: open(place, "a").write("x"),
                         lambda: os.symlink("/etc/passwd", place + ".link"), lambda: os.mkfifo(place + ".pipe")):
                 try:

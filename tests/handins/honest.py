@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.handins.case import HandInCase, edited, file_of, ids_of, notebook, save, stem
+from tests.handins.case import CHECKOUT, LESSONS, HandInCase, edited, file_of, ids_of, notebook, save, stem
 from tests.handins.recipes import ALL_PASSED, IDS, IMPORTS_03, RIGHT_03, WRONG_03, right_03
 from tests.handins.rights import rights
 
@@ -19,6 +20,18 @@ def _solved(name: str, *lessons: str, style: int = -1) -> HandInCase:
             save(notebook(lesson, answers, before=cells), folder / name / file_of(lesson))
 
     wanted: dict[str, str | int] = {id: "passed" for lesson in lessons for id in ids_of(lesson)}
+    return HandInCase(name, build, wanted, needs="any")
+
+
+def _executed(name: str) -> HandInCase:
+    """The five lessons as their authors solved and ran them, outputs, figures, experiments and all."""
+
+    def build(folder: Path) -> None:
+        (folder / name).mkdir()
+        for path in LESSONS.values():
+            shutil.copy(CHECKOUT / "solutions" / path.name, folder / name)
+
+    wanted: dict[str, str | int] = {id: "passed" for lesson in LESSONS for id in ids_of(lesson)}
     return HandInCase(name, build, wanted, needs="any")
 
 
@@ -167,8 +180,7 @@ HALF = {id: RIGHT_03[id] for id in IDS[:2]} | {id: WRONG_03[id] for id in IDS[2:
 
 CASES = [
     _solved("lesson 04 as in the bank", "04", style=0),
-    _solved("lesson 00 by reference", "00"),
-    _solved("lesson 01 by reference", "01"),
+    _executed("the solutions, executed"),
     _variant("odd styles", ODD_STYLES, before=[DECORATED]),
     _variant("renamed imports", RENAMED, before=["from torch import *", "import torch as t", "from torch import nn"]),
     _variant("constants of other cells", CONSTANTS, before=CONSTANT_CELLS),

@@ -52,7 +52,6 @@ MEMORY = [
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(True)
         torch.set_default_dtype(torch.float32)
-        torch.use_deterministic_algorithms(True)
         """,
         needs="any",
     ),
@@ -128,6 +127,8 @@ SEARCHES = [
         "imports the reference when called",
         """
         import importlib, sys
+        for name in [name for name in sys.modules if name.startswith("wmcourse")]:
+            sys.modules.pop(name)
         for name in ("wmcourse.reparameterization", "wmcourse.elbo", "wmcourse.exercises", "tests.handins.honest"):
             for place in ("@checkout@", "@checkout@/wmcourse", ""):
                 sys.path.insert(0, place)
@@ -178,7 +179,7 @@ SEARCHES = [
                         elif file.endswith(".ipynb"):
                             for cell in json.loads(data)["cells"]:
                                 source = "".join(cell["source"])
-                                if f"def {NAME}(" in source and "NotImplementedError" not in source:
+                                if f"def {NAME}(" in source and "Error" not in source and "args" not in source:
                                     exec(source, scope)
                         else:
                             text = data.decode()
@@ -193,7 +194,7 @@ SEARCHES = [
         """
         import ast, json, marshal, os, sys, time
         import torch
-        END = time.monotonic() + 3
+        END = time.monotonic() + 20  # the limit of a call comes first
         PLACES = ["@handins@", "@results@", "@checkout@", *sys.path, os.getcwd(), os.path.expanduser("~"), "/tmp", "/"]
         """,
         needs="bubblewrap",

@@ -16,25 +16,23 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from hashlib import sha256
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from tqdm import tqdm
 
 import wmcourse
 from wmcourse.exercises import catalogue
-from wmcourse.grading.bubblewrap import PROCESS_ONLY
+from wmcourse.grading.bubblewrap import PROCESS_ONLY, Wall
 from wmcourse.grading.collect import HandIns, Submission
-from wmcourse.grading.confine import die_with_parent, limit_memory
-from wmcourse.grading.exercise import Exercise
-from wmcourse.grading.grader import CannotGrade, Plan, grade_submission
+from wmcourse.grading.confine import die_with_parent, keep_out, limit_memory
+from wmcourse.grading.grader import CannotGrade, Plan, grade_submission, prove
 from wmcourse.grading.records import Result, Row, from_json, to_json
 from wmcourse.grading.reports import write_reports
 from wmcourse.grading.sandbox import Limits
-from wmcourse.grading.verdict import grade_answer
 
 PACKAGE = Path(wmcourse.__file__).parent
-WORKER_MEMORY = 4 << 30  # bytes on top of Python and torch
+WORKER_MEMORY = 2 << 30  # bytes on top of Python and torch
 
 
 def grade_class(
@@ -73,18 +71,31 @@ def grade_class(
         lessons=_lessons(lesson),
         seed=-1,
         process_only=process_only,
-        cases=cases.read_text(encoding="utf-8") if cases else "",
+        cases=_text(cases) if cases else "",
         hidden=tuple(str(path) for path in (handins, out, cases and cases.resolve(), PACKAGE.parent) if path),
         limits=limits or Limits(),
     )
     plan = replace(plan, seed=_seed(out, seed))
     wall = plan.wall()
-    _prove_cases(plan.exercises())
+    prove(plan.exercises(), plan.limits)
     (out / "rows").mkdir(parents=True, exist_ok=True)
-    _write(out / "run.json", json.dumps({**asdict(plan), "hidden": None, "wall": wall.mode, "why": wall.why}, indent=1))
+    _write(out / "run.json", _facts(plan, wall))
     rows = sorted(_rows(found, plan, out, jobs, dask), key=lambda row: row.slug)
     write_reports(rows, plan.exercises(), out, wall_note=wall.why)
     return rows
+
+
+def _text(cases: Path) -> str:
+    try:
+        return cases.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CannotGrade(f"{cases} is no Python file in UTF-8: {error}") from None
+
+
+def _facts(plan: Plan, wall: Wall) -> str:
+    """What a run was: for whoever wonders later, and for the run that goes on where this one stopped."""
+    facts = {**asdict(replace(plan, hidden=())), "wall": wall.mode, "why": wall.why, "version": wmcourse.__version__}
+    return json.dumps(facts, indent=1)
 
 
 def _lessons(asked: str) -> tuple[str, ...]:
@@ -100,17 +111,9 @@ def _seed(out: Path, asked: int | None) -> int:
     if asked is None:
         try:
             asked = int(json.loads((out / "run.json").read_text(encoding="utf-8"))["seed"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             asked = secrets.randbits(63)
     return asked
-
-
-def _prove_cases(exercises: list[Exercise]) -> None:
-    """Before anybody is graded: every exercise's cases, the instructor's own included, let the course's answer pass."""
-    for exercise in exercises:
-        verdict = grade_answer(exercise, exercise.reference)
-        if not verdict.passed:
-            raise CannotGrade(f"the course's own answer fails, so that no hand-in could pass:\n{verdict}")
 
 
 def _rows(handins: HandIns, plan: Plan, out: Path, jobs: int, dask: str) -> Iterator[Row]:
@@ -174,13 +177,17 @@ def _begin_worker() -> None:
     """Leave Ctrl-C to the main process and end when it does; whatever a submission sends, memory has an end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
+    keep_out()
+    parent = parent_process()
+    if parent and parent.pid != os.getppid():  # it ended before the kernel was asked
+        os._exit(1)
     limit_memory(WORKER_MEMORY)
 
 
 def _in_turn(
     tasks: Iterator[Task], submit: Callable[[Submission], Future[Row]], window: int, lost: list[Task]
 ) -> Iterator[tuple[Task, Future[Row]]]:
-    """Futures as they are done, with no more than `window` hand-ins in memory at once; what could not be begun is lost."""
+    """Futures as they are done, no more than `window` hand-ins in memory at once; what cannot be begun is lost."""
     running: dict[Future[Row], Task] = {}
     while True:
         while len(running) < window and not lost and (task := next(tasks, None)):

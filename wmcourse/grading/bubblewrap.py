@@ -1,8 +1,9 @@
 """What stands between a submission and the machine: bubblewrap, or nothing but processes of their own.
 
-With bubblewrap a submission sees a file system that is made for it (the system and Python, read-only, and a small
-/tmp), no network, no processes but its own, and is nobody. Without it the mode is "process only": the same processes
-with the same limits and the same filter of system calls (confine.py), but with the grading user's files in reach.
+With bubblewrap a submission sees a file system that is made for it (the system and Python, and nowhere to write: one
+answer leaves nothing for the next), no network, no processes but its own, and is nobody. Without it the mode is
+"process only": the same processes with the same limits and the same filter of system calls (confine.py), but with the
+grading user's files in reach.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from pathlib import Path
 import wmcourse
 
 BUBBLEWRAP, PROCESS_ONLY = "bubblewrap", "process only"
-SCRATCH = 64 << 20  # bytes of /tmp
 ENVIRONMENT = {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "SDL_VIDEODRIVER": "dummy"}
 
 
@@ -71,7 +71,7 @@ class Wall:
             yield from ("--ro-bind-try", path, path)
         yield from ("--ro-bind", str(view), "/course")
         # /proc, too: where root grades, its own id would open the kernel's settings below /proc/sys.
-        for path in (*(path for path in hide if path.is_dir()), *map(Path, ("/proc", "/dev", "/"))):
+        for path in (*(path for path in hide if path.is_dir()), *map(Path, ("/proc", "/dev", "/tmp", "/"))):
             yield from ("--remount-ro", str(path))
 
 
@@ -82,7 +82,7 @@ def _bubblewrap() -> list[str]:
         *("--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL", "--clearenv"),
         *(word for name, value in clear.items() for word in ("--setenv", name, value)),
         *("--proc", "/proc", "--dev", "/dev"),
-        *("--size", str(SCRATCH), "--tmpfs", "/tmp", "--chdir", "/tmp"),
+        *("--size", "4096", "--tmpfs", "/tmp", "--chdir", "/tmp"),
     ]
 
 

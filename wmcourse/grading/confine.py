@@ -58,19 +58,20 @@ ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM
 NUMBER, ARCH, SECOND, THIRD = 0, 4, 24, 32  # offsets into the kernel's struct seccomp_data
 
 
-def confine(*, seconds: float, memory: int) -> tuple[str, ...]:
+def confine(*, seconds: float, memory: int, written: int = 0) -> tuple[str, ...]:
     """Confine this process and all its threads, for good.
 
     Args:
         seconds: of processor time; at the end the kernel kills.
         memory: how many bytes of address space more than now.
+        written: how many bytes a file may have that is written to.
 
     Returns:
         What could not be had on this machine, in words; empty where all holds.
     """
     known = limit_memory(memory)
     _limit(resource.RLIMIT_CPU, int(seconds) + 1)
-    _limit(resource.RLIMIT_FSIZE, 16 * MIB)
+    _limit(resource.RLIMIT_FSIZE, written)
     _limit(resource.RLIMIT_NOFILE, 128)
     _limit(resource.RLIMIT_CORE, 0)
     missing = [] if known else ["a memory limit above what is in use (there is no /proc)"]

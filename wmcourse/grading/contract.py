@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wmcourse.grading.exercise import Draw, Exercise, Mistake
-from wmcourse.grading.expect import describe, difference, expect_close
+from wmcourse.grading.expect import describe, difference, expect, expect_close
 from wmcourse.grading.mistake import EDITED
 
 
@@ -47,12 +47,15 @@ def agrees(exercise: Exercise, answer: Callable[..., Any], draw: Draw) -> None:
     for _ in range(3):
         args = exercise.example(draw)
         wanted = exercise.reference(*copied(args))
-        for value, right in zip(leaves(answer(*args)), leaves(wanted), strict=True):
+        for value, right in pairs(answer(*args), wanted):
             if isinstance(right, Tensor):
                 likely = "the value differs from the reference: try a small input of your own by hand"
                 expect_close(value, right.to(value.device), likely, tolerance=exercise.tolerance)
-            elif isinstance(right, (int, float)) and abs(value - right) > exercise.tolerance * max(1, abs(right)):
-                raise Mistake("the value differs from the reference", came=f"{value}, wanted {right}")
+            elif isinstance(right, (int, float)):
+                close = abs(value - right) <= exercise.tolerance * max(1, abs(right))
+                expect(close, "the value differs from the reference", came=f"{value}, wanted {right}")
+            else:
+                expect(value == right, "the value differs from the reference", came=describe(value))
 
 
 def expect_signature(function: Any, reference: Callable[..., Any]) -> None:
@@ -69,7 +72,7 @@ def expect_signature(function: Any, reference: Callable[..., Any]) -> None:
     except TypeError:
         raise Mistake(
             f"the arguments should be ({', '.join(wanted.parameters)}), in this order",
-            came=f"a function that takes ({', '.join(came.parameters)})",
+            came=f"a function that takes ({', '.join(came.parameters)})"[:300],
         ) from None
 
 
@@ -92,6 +95,8 @@ def expect_same_kind(value: Any, wanted: Any, where: str = "the result") -> None
         if not numbers and not isinstance(value, type(wanted)):
             kind = {bool: "True or False", int: "a whole number", float: "a number", str: "a string"}[type(wanted)]
             raise Mistake(f"{where} should be {kind}", came=describe(value))
+    elif type(value) is not type(wanted):
+        raise Mistake(f"{where} should be {describe(wanted)}", came=describe(value))
 
 
 def _expect_same_tensor(value: Any, wanted: Tensor, where: str) -> None:
@@ -134,6 +139,18 @@ def leaves(x: Any) -> Iterator[Any]:
             yield from leaves(item)
     else:
         yield x
+
+
+def pairs(value: Any, wanted: Any) -> Iterator[tuple[Any, Any]]:
+    """The values inside two nests of one structure, side by side; a dict's by key, whatever their order."""
+    if isinstance(wanted, dict):
+        for key in wanted:
+            yield from pairs(value[key], wanted[key])
+    elif isinstance(wanted, (tuple, list)):
+        for one, other in zip(value, wanted, strict=True):
+            yield from pairs(one, other)
+    else:
+        yield value, wanted
 
 
 def copied(x: Any) -> Any:

@@ -21,7 +21,7 @@ from wmcourse.grading.cells import UnreadableNotebook
 from wmcourse.grading.collect import Submission
 from wmcourse.grading.exercise import Exercise
 from wmcourse.grading.guard import Outcome, run_guarded
-from wmcourse.grading.mistake import Crashed, Stopped
+from wmcourse.grading.mistake import Crashed
 from wmcourse.grading.records import Result, Row
 from wmcourse.grading.sandbox import Limits, Sandbox, read
 from wmcourse.grading.verdict import CaseResult, Verdict, grade_answer
@@ -75,7 +75,7 @@ def add_cases(source: str) -> None:
     """Run an instructor's cases, once a process: `@find("exercise").case("the property", hidden=True)`."""
     try:
         exec(compile(source, "<cases>", "exec"), {"__name__": "cases"})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CannotGrade(f"the file of cases does not run: {type(error).__name__}: {error}") from None
 
 
@@ -102,6 +102,7 @@ def grade_submission(submission: Submission, plan: Plan) -> Row:
         CannotGrade: there is no wall, or the instructor's cases do not run; nothing is wrong with the hand-in.
     """
     torch.set_num_threads(1)
+    _warm(plan)
     exercises, wall = plan.exercises(), plan.wall()
     until = time.monotonic() + plan.limits.handin
     seed = int(sha256(f"{plan.seed}/{submission.fingerprint()}".encode()).hexdigest()[:15], 16)
@@ -167,8 +168,7 @@ def _grade_lesson(
                 box = box or stack.enter_context(_sandbox(wall, view, limits, until))
                 try:
                     result = _grade_one(exercise, answers, box, seed)
-                    if not result.points and not grade_answer(exercise, exercise.reference, seed=seed).passed:
-                        # One draw in many thousands is one that a case of chance lets nobody pass.
+                    if not result.points and _nobody_passes(exercise, seed, limits):
                         result = _grade_one(exercise, answers, box, seed + 1)
                     yield result
                 except Crashed as crashed:  # the sandbox as a whole; the next exercise gets a new one
@@ -176,8 +176,31 @@ def _grade_lesson(
                     yield _unrun(exercise, "crashed", str(crashed))
 
 
+def _nobody_passes(exercise: Exercise, seed: int, limits: Limits) -> bool:
+    """Whether this seed is the one in many thousands with which a case of chance fails even the course's answer."""
+    verdict = grade_answer(exercise, exercise.reference, seed=seed, seconds=limits.exercise)
+    return any(case.kind == "failed" for case in verdict.cases)
+
+
+def prove(exercises: Sequence[Exercise], limits: Limits) -> None:
+    """See that the course's own answers pass, the instructor's cases included; CannotGrade where one does not.
+
+    It also has torch load, once in a process, whatever it loads at its first use; that takes nobody's time later.
+    """
+    torch.set_num_threads(1)
+    for exercise in exercises:
+        verdict = grade_answer(exercise, exercise.reference, seconds=10 * limits.exercise)
+        if not verdict.passed:
+            raise CannotGrade(f"the course's own answer fails, so that no hand-in could pass:\n{verdict}")
+
+
+@cache
+def _warm(plan: Plan) -> None:
+    prove(plan.exercises(), plan.limits)
+
+
 def _sandbox(wall: Wall, view: Path, limits: Limits, until: float) -> Sandbox:
-    """A sandbox that has started. None of the submission's code has run yet: if none starts, it is the machine's fault."""
+    """A sandbox that has started; nothing of the submission's has run yet, so that a failure is the machine's."""
     for _ in range(2):
         with contextlib.suppress(Crashed):
             return Sandbox(wall, view, limits, until).start()
@@ -201,7 +224,8 @@ def _grade_one(exercise: Exercise, answers: Answers, box: Sandbox, seed: int) ->
         else:
             verdict = _does_not_load(exercise, outcome)
         reason = _reason(verdict)
-        ended = box.how_it_ended() if reason == "crashed" else ""
+        first = next((case for case in verdict.cases if not case.passed), None)
+        ended = box.how_it_ended() if reason == "crashed" and first and not first.hidden else ""
     note = "; ".join(sentence for sentence in (answers.said.get(id, ""), ended) if sentence)
     return Result(id, reason, verdict.points, exercise.points, verdict.cases, note, "".join(printed))
 
@@ -220,7 +244,7 @@ def _reason(verdict: Verdict) -> str:
 
 
 def _printed(peer: Peer, root: int) -> str:
-    try:
-        return str(peer.call(root, "printed", (), {}))[:1000]
-    except (Exception, Stopped):  # whatever it does now, its grade stands
-        return ""
+    """What the answer printed, where it still says so; whatever it does now, its grade stands."""
+    said: list[Any] = []
+    run_guarded(lambda: said.append(peer.call(root, "printed", (), {})), peer.seconds)
+    return said[0][:1000] if said and isinstance(said[0], str) else ""

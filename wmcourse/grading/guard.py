@@ -41,7 +41,7 @@ def run_guarded(call: Callable[[], Any], seconds: float) -> Outcome:
     out = Head(SHOWN_OUTPUT)
     with _undone(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         outcome = _outcome(call, seconds)
-    return Outcome(outcome.kind, outcome.message, out.text())
+    return Outcome(outcome.kind, outcome.message[:2000], out.text())
 
 
 def _outcome(call: Callable[[], Any], seconds: float) -> Outcome:

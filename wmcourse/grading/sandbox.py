@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import torch
 from wmcourse.grading.bubblewrap import BUBBLEWRAP, ENVIRONMENT, Wall
 from wmcourse.grading.cells import UnreadableNotebook
 from wmcourse.grading.handin import HandIn
-from wmcourse.grading.inside import END, FORK, RUNNING
+from wmcourse.grading.inside import END, FORK, MAX_ANSWERS, RUNNING
 from wmcourse.grading.mistake import Crashed
 from wmcourse.grading.wall import ROOT, Peer
 from wmcourse.grading.wire import Line
@@ -49,20 +50,25 @@ class Limits:
 
 def read(wall: Wall, view: Path, notebook: bytes, ids: Collection[str]) -> HandIn:
     """The answers in a notebook, parsed behind the wall; UnreadableNotebook where there are none."""
-    with _started(wall.command(view, ["read", json.dumps(sorted(ids))]), stdin=subprocess.PIPE, wall=wall) as process:
+    command = wall.command(view, ["read", json.dumps(sorted(ids))])
+    with tempfile.TemporaryFile() as out, _started(command, wall=wall, stdin=subprocess.PIPE, stdout=out) as process:
         try:
-            out, _ = process.communicate(notebook, timeout=READ_SECONDS)
+            process.communicate(notebook, timeout=READ_SECONDS)
         except subprocess.TimeoutExpired:
             raise UnreadableNotebook("takes too long to read") from None
+        out.seek(0)
+        text = out.read(MAX_ANSWERS + 1)
     try:
-        found = json.loads(out)
+        found = json.loads(text)
         if "unreadable" in found:
             raise UnreadableNotebook(str(found["unreadable"]))
+        statements = found.pop("statements")
+        found["relies_on"] = {id: [statements[i] for i in places] for id, places in found["relies_on"].items()}
         return HandIn(**found)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         if isinstance(error, UnreadableNotebook):
             raise
-        raise UnreadableNotebook("cannot be read: Python's own parser gave up on it") from None
+        raise UnreadableNotebook("cannot be read: it is too large, or Python's own parser gave up on it") from None
 
 
 class Sandbox:
@@ -144,7 +150,7 @@ class Sandbox:
 
 @contextlib.contextmanager
 def _started(
-    command: list[str], *, wall: Wall, stdin: int, pass_fds: tuple[int, ...] = ()
+    command: list[str], *, wall: Wall, stdin: int, stdout: Any = subprocess.DEVNULL, pass_fds: tuple[int, ...] = ()
 ) -> Iterator[subprocess.Popen]:
     """Run a command; with the block, all that it has started is gone."""
     reads, writes = os.pipe()
@@ -154,7 +160,7 @@ def _started(
         process = subprocess.Popen(
             command,
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.DEVNULL,
             pass_fds=(*pass_fds, writes),
             env={"PATH": os.defpath, "HOME": "/nonexistent", **ENVIRONMENT},
@@ -185,9 +191,8 @@ def _end(process: subprocess.Popen, first: int | None) -> None:
         elif process.poll() is None:
             os.kill(first, signal.SIGKILL)
     process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream:
-            stream.close()
+    if process.stdin:
+        process.stdin.close()
 
 
 SHARED_BY_KIND: tuple[tuple[type, frozenset[str]], ...] = (

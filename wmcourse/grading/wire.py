@@ -34,6 +34,7 @@ from torch import Tensor
 from wmcourse.grading.mistake import Crashed, TimeUp
 
 MAX_HEADER, MAX_BLOBS = 4 << 20, 256 << 20  # bytes
+MAX_VALUES, MAX_KEYS, MAX_NAMED, MAX_AXES = 500_000, 5_000, 500, 64  # in a frame: each costs more time than bytes
 _KINDS = ("float", "bfloat16", "int", "uint8", "bool", "complex")
 DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
 DTYPES = {name: d for name, d in DTYPES.items() if name.startswith(_KINDS)}
@@ -150,6 +151,8 @@ class Packer:
         name = str(x.dtype).removeprefix("torch.")
         if x.layout is not torch.strided or name not in DTYPES:
             raise WireError(f"a {x.layout} tensor of {x.dtype} cannot be handed over")
+        if x.numel() * x.element_size() > MAX_BLOBS:
+            raise WireError(f"a tensor of shape {tuple(x.shape)} is too large to hand over")
         row = {"dtype": name, "shape": list(x.shape), "blob": self._blob(to_bytes(x)), "grad": x.requires_grad}
         self.tensors.append(x)
         self.rows.append(row)
@@ -181,8 +184,10 @@ class Blobs:
 def to_tensor(dtype: str, shape: list[int], data: bytearray) -> Tensor:
     """The tensor of these numbers, in memory of its own."""
     kind = DTYPES[dtype]
-    if not all(isinstance(n, int) and n >= 0 for n in shape) or math.prod(shape) * kind.itemsize != len(data):
-        raise WireError(f"{len(data)} bytes for a {dtype} tensor of shape {shape}")
+    if len(shape) > MAX_AXES or not all(isinstance(n, int) and 0 <= n <= MAX_BLOBS for n in shape):
+        raise WireError("no shape of a tensor")  # before anything is computed with it
+    if math.prod(shape) * kind.itemsize != len(data):
+        raise WireError(f"{len(data)} bytes for a {dtype} tensor of shape {shape}"[:200])
     if not data:
         return torch.empty(shape, dtype=kind)
     if kind is torch.bool:  # a byte that is neither 0 nor 1 would be true and not equal to true
@@ -201,6 +206,7 @@ class Unpacker:
 
     def __init__(self, blobs: Blobs, find: Callable[[str, Any], Any], tensors: list[Tensor]):
         self.blobs, self.find, self.tensors = blobs, find, tensors
+        self.left = {"values": MAX_VALUES, "dict": MAX_KEYS, "named": MAX_NAMED}
 
     def unpack(self, x: Any) -> Any:
         """The value of a piece of JSON; WireError where it is none."""
@@ -209,7 +215,13 @@ class Unpacker:
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError, RecursionError) as error:
             raise WireError(f"no value: {type(error).__name__}") from None
 
+    def _count(self, what: str, number: int = 1) -> None:
+        self.left[what] -= number
+        if self.left[what] < 0:
+            raise WireError("too many values in one frame")
+
     def _value(self, x: Any) -> Any:
+        self._count("values")
         if isinstance(x, list):
             return [self._value(item) for item in x]
         if not isinstance(x, dict):
@@ -220,11 +232,11 @@ class Unpacker:
         if kind == "tuple":
             return tuple(self._value(item) for item in facts)
         if kind == "dict":
+            self._count("dict", len(facts))
             return {self._value(key): self._value(item) for key, item in facts}
         if kind == "named":
             name, fields, items = facts
-            if len(fields) > 64:
-                raise WireError("a tuple of more than 64 names")
+            self._count("named", len(fields))
             return namedtuple(name, fields)(*map(self._value, items))  # which checks that they are identifiers
         if kind in ("array", "scalar"):
             return self._array(kind, *facts)
