@@ -57,7 +57,7 @@ def points(out: Path) -> dict[str, str]:
 
 
 def rows(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((out / "rows").iterdir())}
+    return {path.name: path.read_bytes() for path in sorted((out / "rows").glob("*.json"))}
 
 
 def test_every_report_is_there(graded) -> None:
@@ -198,6 +198,15 @@ def test_what_cannot_be_graded_is_said(handins, tmp_path, options, said) -> None
         options["cases"] = tmp_path / "cases.py"
     with pytest.raises(CannotGrade, match=said):
         grade_class(handins, out, **{**TRUSTED, **options})
+
+
+def test_two_runs_do_not_mix(graded, handins) -> None:
+    import fcntl
+
+    with (graded / "rows" / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(CannotGrade, match="another run"):
+            grade_class(handins, graded, seed=5, **TRUSTED)
 
 
 def test_without_bubblewrap_it_takes_a_word(handins, tmp_path, monkeypatch, capsys) -> None:

@@ -57,6 +57,8 @@ def _seconds(text: str) -> float:
 
 
 def _grade(arguments: argparse.Namespace) -> int:
+    if sys.platform == "win32":
+        raise ValueError("grading needs Linux (or macOS, process only); on Windows use WSL 2")
     from wmcourse.grading.batch import grade_class, summary
     from wmcourse.grading.sandbox import Limits
 

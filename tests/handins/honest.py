@@ -155,7 +155,12 @@ LEANING = {  # one answer calls another, and a helper that stands below it
     """),
 }
 WHATEVER = {  # signatures and names of all kinds, and a draw on dice that changes nothing
-    "reparameterize": "def reparameterize(*a, **more):\n    torch.manual_seed(0)\n    return a[0] + a[1] * a[2]",
+    "reparameterize": stem("""
+        def reparameterize(*args, **more):
+            torch.manual_seed(0)
+            z = args[0] + args[1] * args[2]
+            return z.reshape(()).expand(z.shape) if z.numel() == 1 else z  # one number, with strides of 0
+    """),
     "pathwise_gradient": "def ｐathwise_gradient(slope, noise, scale=1.0):\n    return [slope * scale, slope * noise]",
     "leave_one_out": stem("""
         def leave_one_out(value):

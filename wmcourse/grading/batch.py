@@ -6,6 +6,8 @@ all; a run that was stopped goes on with the rows that are missing or out of dat
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -79,10 +81,22 @@ def grade_class(
     wall = plan.wall()
     prove(plan.exercises(), plan.limits)
     (out / "rows").mkdir(parents=True, exist_ok=True)
-    _write(out / "run.json", _facts(plan, wall))
-    rows = sorted(_rows(found, plan, out, jobs, dask), key=lambda row: row.slug)
-    write_reports(rows, plan.exercises(), out, wall_note=wall.why)
+    with _alone(out):
+        _write(out / "run.json", _facts(plan, wall))
+        rows = sorted(_rows(found, plan, out, jobs, dask), key=lambda row: row.slug)
+        write_reports(rows, plan.exercises(), out, wall_note=wall.why)
     return rows
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """No two runs write to one folder at once."""
+    with (out / "rows" / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CannotGrade(f"another run is writing to {out}") from None
+        yield
 
 
 def _text(cases: Path) -> str:

@@ -32,7 +32,7 @@ MAX_DEPTH = 8
 SKIPPED = {"__MACOSX", "before-update"}
 
 CANVAS = re.compile(r"(?P<student>.+?)_(?:LATE_)?(?P<canvas_user_id>\d+)_\d+_(?P<file>.+)", re.DOTALL)
-MOODLE = re.compile(r"(?P<student>.+?)_(?P<moodle_participant>\d+)_assignsubmission_file_(?P<file>.*)", re.DOTALL)
+MOODLE = re.compile(r"(?P<student>.+?)_(?P<moodle_participant>\d+)_assignsubmission_[a-z]+_?(?P<file>.*)", re.DOTALL)
 GRADESCOPE = re.compile(r"(?P<student>submission_(?P<gradescope_submission>\d+))(?P<file>)")
 
 
@@ -110,12 +110,12 @@ class HandIns:
 
 def slug_of(student: str, *more: str) -> str:
     """A name fit for a file: plain names as they are, others made plain and told apart by a hash."""
-    if re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,59}", student) and not re.search(r"-[0-9a-f]{12}$", student) and not more:
+    if re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,59}", student) and not re.search(r"-[0-9a-f]{16}$", student) and not more:
         return student
     plain = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode().lower()
     plain = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "student"
     key = "\0".join((student, *more)).encode("utf-8", "surrogatepass")
-    return f"{plain}-{sha256(key).hexdigest()[:12]}"
+    return f"{plain}-{sha256(key).hexdigest()[:16]}"
 
 
 def _listed(place: Path) -> list[Found]:
@@ -225,7 +225,14 @@ class _Reader:
 
 
 def _in_folder(folder: Path, parts: tuple[str, ...]) -> Iterator[Found]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        if not parts:
+            raise NoHandIns(f"{folder} cannot be read: {error.strerror}") from None
+        yield Found(parts, trouble=f"cannot be read ({error.strerror})")
+        return
+    for entry in entries:
         here = (*parts, entry.name)
         if entry.name.startswith(".") or entry.name in SKIPPED:
             continue

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmcourse.grading.inside import SHOWN_OUTPUT, Head
 from wmcourse.grading.mistake import Mistake, Stopped, TimeUp
+from wmcourse.grading.printed import Head
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def run_guarded(call: Callable[[], Any], seconds: float) -> Outcome:
     The time limit needs a Unix alarm and the main thread (Jupyter's cells run there). Elsewhere, on Windows for
     instance, an endless answer is ended by interrupting the kernel; the verdict then says so.
     """
-    out = Head(SHOWN_OUTPUT)
+    out = Head()
     with _undone(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         outcome = _outcome(call, seconds)
     return Outcome(outcome.kind, outcome.message[:2000], out.text())

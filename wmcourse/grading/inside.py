@@ -10,7 +10,6 @@ never runs a submission's code; its children do, each confined and alone with it
 from __future__ import annotations
 
 import gc
-import io
 import json
 import os
 import signal
@@ -25,12 +24,12 @@ from typing import Any
 from wmcourse.grading import handin
 from wmcourse.grading.cells import UnreadableNotebook
 from wmcourse.grading.confine import MIB, confine, keep_out
+from wmcourse.grading.printed import Head
 
 FORK, END = b"F", b"E"  # what the grader orders; the reply is four bytes, a whole number
 RUNNING = 1000  # the reply to END where the child had to be killed; otherwise its exit code, or minus its signal
 MAX_ANSWERS = 16 * MIB  # of JSON that says what is in a notebook
 NOBODY = 65534
-SHOWN_OUTPUT = 600  # characters of what an answer prints that we keep
 
 
 def main(arguments: list[str]) -> None:
@@ -123,7 +122,7 @@ def answer(number: int, seconds: float, memory: int) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nothing, stream)
-        sys.stdout = sys.stderr = shown = Head(SHOWN_OUTPUT)
+        sys.stdout = sys.stderr = shown = Head()
         become_nobody()
         confine(seconds=seconds, memory=memory)
         Peer(Line(socket.socket(fileno=number)), Answers(shown)).serve()
@@ -144,25 +143,3 @@ class Answers:
     def printed(self) -> str:
         """The head of what the answer has printed."""
         return self._shown.text()
-
-
-class Head(io.TextIOBase):
-    """A text stream that keeps its first characters and counts the rest."""
-
-    def __init__(self, limit: int):
-        self.limit, self.kept, self.total = limit, "", 0
-
-    def writable(self) -> bool:
-        """True: it is there to be written to."""
-        return True
-
-    def write(self, text: str, /) -> int:
-        """Take a text in."""
-        self.kept += text[: max(0, self.limit - len(self.kept))]
-        self.total += len(text)
-        return len(text)
-
-    def text(self) -> str:
-        """What was kept, and how much more there was."""
-        more = self.total - len(self.kept)
-        return self.kept + (f"... and {more:,} more characters" if more else "")
