@@ -21,11 +21,13 @@ from wmcourse.nets import fit, mlp
 from wmcourse.one_step_dynamics import gaussian_log_prob
 from wmcourse.reparameterization import reparameterize
 from wmcourse.replay import Episode, Replay, Sequences
-from wmcourse.worlds import MAX_SPEED, TORQUE, make_pendulum, render_angles
+from wmcourse.worlds import TORQUE, make_pendulum, render_angles
 
 FRAME_SIZE = 16  # pixels; enough for the angle, and cheap
 ANGLES = 1440  # frames are drawn for every quarter of a degree, once
-HOLD = 5  # steps that a torque lasts
+REPEAT = 3  # world steps (0.05 s each) that one action acts for: a step of the film is 0.15 s
+HOLD = 2  # steps of the film that a torque lasts
+START_SPEED = 4.0  # the fastest start, radian per second
 GLOW = 40  # ink of a lamp that is on, of 255: a seventh of the rod's
 FINE = 3.0  # what a step under the left lamp costs
 LOG_VAR_RANGE = (-8.0, 4.0)  # a latent's log-variance stays between these, so that no spread reaches 0
@@ -149,11 +151,8 @@ class WorldModel(nn.Module):
 
 def per_row(function: Callable[..., Any], *windows: Tensor) -> Any:
     """Call a function of rows (N, ...) on windows (B, T, ...): (B, T, ...) comes back, from each part of a tuple."""
-    shape = windows[0].shape[:2]
-    result = function(*(window.flatten(0, 1) for window in windows))
-    if isinstance(result, Tensor):
-        return result.unflatten(0, shape)
-    return tuple(part.unflatten(0, shape) for part in result)
+    result, shape = function(*(window.flatten(0, 1) for window in windows)), windows[0].shape[:2]
+    return result.unflatten(0, shape) if isinstance(result, Tensor) else tuple(x.unflatten(0, shape) for x in result)
 
 
 class Terms(NamedTuple):
@@ -185,15 +184,13 @@ def fit_world_model(
     replay: Replay, latent_size: int, *, seed: int, steps: int = 800, beta: float = 1.0, hidden: int = 128
 ) -> WorldModel:
     """A world model trained on windows of 4 rows of a replay whose observations are floats (T + 1, O)."""
-    stream = replay.stream()
-    generator = torch.Generator().manual_seed(seed)
+    stream, generator = replay.stream(), torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = WorldModel(stream.obs.shape[-1], stream.action.shape[-1], latent_size, hidden)
 
     def loss() -> Tensor:
-        batch = replay.sample_sequences(32, 4, generator)
-        noise = torch.randn(32, 4, latent_size, generator=generator)
+        batch, noise = replay.sample_sequences(32, 4, generator), torch.randn(32, 4, latent_size, generator=generator)
         return world_model_loss(*objective_terms(model, batch, noise), batch.first, beta)
 
     fit(model.parameters(), loss, steps=steps, learning_rate=1e-2)
@@ -213,8 +210,9 @@ class Films(NamedTuple):
 def record_films(count: int, steps: int, seed: int) -> Films:
     """Film Pendulum-v1 with a lamp in each upper corner, under random torques that are held for HOLD steps.
 
-    An episode starts at an angle uniform on the circle and a velocity uniform in [-8, 8]. Each lamp is on or off for a
-    whole episode, by a coin of its own. Under the left lamp every step costs FINE; the right lamp means nothing.
+    An episode starts at an angle uniform on the circle and a velocity uniform in [-4, 4]. The reward of a step is the
+    mean over its REPEAT world steps. Each lamp is on or off for a whole episode, by a coin of its own: under the left
+    one every step costs FINE, the right one means nothing.
     """
     generator = np.random.default_rng(seed)
     lamps = generator.random((count, 2)) < 0.5
@@ -224,10 +222,10 @@ def record_films(count: int, steps: int, seed: int) -> Films:
     world: Any = env.unwrapped
     states, rewards = [], []
     for n in range(count):
-        env.reset(seed=seed + n, options={"x_init": math.pi, "y_init": MAX_SPEED})
+        env.reset(seed=seed + n, options={"x_init": math.pi, "y_init": START_SPEED})
         states.append(world.state)
         for push in action[n].numpy():
-            rewards.append(float(env.step(push)[1]))
+            rewards.append(sum(float(env.step(push)[1]) for _ in range(REPEAT)) / REPEAT)
             states.append(world.state)
     env.close()
     angle, velocity = torch.as_tensor(np.stack(states), dtype=torch.float32).view(count, steps + 1, 2).unbind(-1)
@@ -240,9 +238,8 @@ def record_films(count: int, steps: int, seed: int) -> Films:
 
 
 def pairs_of_frames(films: Films) -> Tensor:
-    """What a world model observes: each frame with the one before it, flattened, (N, T + 1, 2 · 16 · 16) in [0, 1]."""
-    first = torch.zeros(films.frames.shape[:2], dtype=torch.bool)
-    return frames_to_float(stack_frames(films.frames, first)).flatten(2)
+    """What a world model observes: each frame and the one before it, flattened, (N, T + 1, 2 · 16 · 16) in [0, 1]."""
+    return frames_to_float(stack_frames(films.frames, torch.zeros(films.frames.shape[:2], dtype=torch.bool))).flatten(2)
 
 
 def film_replay(films: Films, obs: Tensor) -> Replay:
