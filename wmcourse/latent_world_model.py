@@ -218,15 +218,14 @@ def record_films(count: int, steps: int, seed: int) -> Films:
     lamps = generator.random((count, 2)) < 0.5
     torque = generator.uniform(-TORQUE, TORQUE, (count, -(-steps // HOLD), 1)).repeat(HOLD, 1)[:, :steps]
     action, fine = torch.as_tensor(torque, dtype=torch.float32), torch.as_tensor(FINE * lamps[:, :1]).float()
-    env = make_pendulum()
-    world: Any = env.unwrapped
+    env: Any = make_pendulum()
     states, rewards = [], []
     for n in range(count):
         env.reset(seed=seed + n, options={"x_init": math.pi, "y_init": START_SPEED})
-        states.append(world.state)
+        states.append(env.unwrapped.state)
         for push in action[n].numpy():
             rewards.append(sum(float(env.step(push)[1]) for _ in range(REPEAT)) / REPEAT)
-            states.append(world.state)
+            states.append(env.unwrapped.state)
     env.close()
     angle, velocity = torch.as_tensor(np.stack(states), dtype=torch.float32).view(count, steps + 1, 2).unbind(-1)
     gallery = render_angles(torch.arange(ANGLES) * 2 * math.pi / ANGLES, FRAME_SIZE)
