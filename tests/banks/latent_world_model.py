@@ -114,6 +114,18 @@ def _(predict, z, action, reward, std):
     return value.mean().expand_as(value)
 
 
+@reward_term.wrong("a reward of 0 taken for a missing one", "for two rows", "wrong for 1 windows")
+def _(predict, z, action, reward, std):
+    value = _density(reward[:, :-1] - predict(z[:, :-1], action[:, :-1]), std)
+    return torch.where(reward[:, :-1] == 0, 0.0, value)
+
+
+@reward_term.wrong("small errors only: a Huber loss", ROW, "should hold log N")
+def _(predict, z, action, reward, std):
+    off = F.huber_loss(predict(z, action) / std, reward / std, reduction="none")[:, :-1]
+    return -off - math.log(std) - 0.5 * LOG_TAU
+
+
 @reward_term.right
 def by_distribution(predict, z, action, reward, std):
     return Normal(predict(z, action), std).log_prob(reward)[:, :-1]
@@ -247,6 +259,22 @@ def _(predict, z, action):
     mean, log_var = predict(z[:, :-1], action[:, :-1])
     drawn = mean + (0.5 * log_var).exp() * torch.randn_like(mean)
     return _gaussian(z[:, 1:], drawn, (0.5 * log_var).exp())
+
+
+@dynamics_term.wrong("the mean taken for a change", OBEYED, "which rows do you compare")
+def _(predict, z, action):
+    mean, log_var = predict(z[:, :-1], action[:, :-1])
+    return _gaussian(z[:, 1:], z[:, :-1] + mean, (0.5 * log_var).exp())
+
+
+@dynamics_term.wrong("rolled on its own predictions", FORETOLD, "row t should hold log N")
+def _(predict, z, action):
+    now, values = z[:, 0], []
+    for t in range(z.shape[1] - 1):
+        mean, log_var = predict(now, action[:, t])
+        values.append(_gaussian(z[:, t + 1], mean, (0.5 * log_var).exp()))
+        now = mean
+    return torch.stack(values, 1)
 
 
 @dynamics_term.right
@@ -691,6 +719,30 @@ class _Fixed(Reference):
 class _Order(Reference):
     def __init__(self, obs_size, latent_size, action_size, hidden_size):
         super().__init__(obs_size, action_size, latent_size, hidden_size)
+
+
+@world_model.wrong("reward squashed", REWARD, "is it squashed")
+class _SquashedReward(Reference):
+    def reward(self, z, action):
+        return super().reward(z, action).tanh()
+
+
+@world_model.wrong("dream clamped on the way", "a wild dream", "cut off on the way")
+class _ClampedDream(Reference):
+    def imagine(self, z, actions, horizon):
+        latents, rewards = super().imagine(z, actions, horizon)
+        return latents.clamp(-20, 20), rewards
+
+
+@world_model.wrong("encodes its own drawings on the way", DREAM, "anything but z carried")
+class _Encoded(Reference):
+    def imagine(self, z, actions, horizon):
+        latents, rewards = [], []
+        for k in range(horizon):
+            rewards.append(self.reward(z, actions[:, k]))
+            latents.append(self.step(z, actions[:, k])[0])
+            z = self.encode(self.decode(latents[-1]))[0]
+        return torch.stack(latents, 1), torch.stack(rewards, 1)
 
 
 @world_model.right

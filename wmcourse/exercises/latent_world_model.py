@@ -122,6 +122,7 @@ def _(answer: Callable, draw: Draw) -> None:
     for batch, rows in [(1, 5), (3, 2), (4, 5)]:
         predict, std = _reward_model(draw), 0.7
         z, action, reward = draw.normal(batch, rows, 3), draw.normal(batch, rows, 2), draw.normal(batch, rows)
+        reward[:, 0] = 0.0  # a reward of 0 is a reward
         error = (reward - predict(z, action))[:, :-1]
         wanted = -0.5 * (error / std).square() - math.log(std) - HALF_LOG_TAU
         expect_close(answer(predict, z, action, reward, std), wanted, f"wrong for {batch} windows of {rows} rows")
@@ -538,6 +539,9 @@ def _(answer: Callable, draw: Draw) -> None:
     for which, grad in grads.items():
         expect(grad.abs().max() > 1e-7, f"{which} does not move the reward, which belongs to the pair (z, a)", "0")
     _rows_alone(model.reward, (z, action), "reward: a row gives another result when it stands alone")
+    large = _loud(model).reward(draw.normal(64, LATENTS, std=9.0), draw.normal(64, ACTIONS, std=9.0)).abs().max()
+    likely = "a reward may be any number: is it squashed into [0, 1] or [-1, 1]?"
+    expect(large > 1.01, likely, f"{large.item():.3g} at most, with 30 times the weights")
 
 
 @WorldModel.case("imagine dreams as many steps as asked, and no further")
@@ -623,6 +627,20 @@ def _(answer: Callable, draw: Draw) -> None:
             came = f"gradient {by_step[k + 1 :].max().item():.2g}"
             expect(by_step[k + 1 :].max() == 0, f"{name} {k} feels an action that comes after it", came)
             expect(grads["the start z"].abs().max() > 0, f"{name} {k} does not feel the start z", "gradient 0")
+
+
+@WorldModel.case("a wild dream is step and reward, too", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    model = _loud(answer(OBS, ACTIONS, LATENTS, HIDDEN))
+    z, actions = draw.normal(5, LATENTS, std=20.0), draw.normal(5, 3, ACTIONS)
+    latents, rewards = model.imagine(z, actions, 3)
+    likely = (
+        "with 30 times the weights the dream is no longer what step and reward say: is something cut off on the way?"
+    )
+    for k in range(3):
+        expect_close(rewards[:, k], model.reward(z, actions[:, k]).detach(), likely)
+        expect_close(latents[:, k], model.step(z, actions[:, k])[0].detach(), likely)
+        z = latents[:, k].detach()
 
 
 @WorldModel.case("each row of a batch dreams on its own", hidden=True)
