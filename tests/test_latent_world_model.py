@@ -60,8 +60,8 @@ def test_the_dynamics_term_is_largest_at_the_true_spread() -> None:
 def test_the_loss_of_a_batch_without_cuts_is_the_mean_of_its_windows() -> None:
     parts = normal(5, 4), normal(5, 4), normal(5, 3), normal(5, 3)
     none = torch.zeros(5, 4, dtype=torch.bool)
-    whole = lwm.world_model_loss(*parts, none, 1.7)
-    each = [lwm.world_model_loss(*(part[b : b + 1] for part in parts), none[:1], 1.7) for b in range(5)]
+    whole = lwm.world_model_loss(*parts, first=none, beta=1.7)
+    each = [lwm.world_model_loss(*(part[b : b + 1] for part in parts), first=none[:1], beta=1.7) for b in range(5)]
     assert torch.allclose(whole, torch.stack(each).mean(), atol=1e-5)
 
 
