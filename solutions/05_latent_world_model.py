@@ -335,8 +335,8 @@ class WorldModel(nn.Module):
     """
 
     def __init__(self, obs_size: int, action_size: int, latent_size: int, hidden_size: int):
-        super().__init__()
         ### BEGIN SOLUTION
+        super().__init__()
         self.encoder = mlp(obs_size, hidden_size, hidden_size, 2 * latent_size)
         self.decoder = mlp(latent_size, hidden_size, hidden_size, obs_size)
         self.lift = nn.Linear(latent_size, hidden_size)

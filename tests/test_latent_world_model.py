@@ -68,7 +68,7 @@ def test_the_loss_of_a_batch_without_cuts_is_the_mean_of_its_windows() -> None:
 def test_the_gradient_of_a_step_that_never_happened_is_zero() -> None:
     parts = [normal(3, 4), normal(3, 4), normal(3, 3).requires_grad_(), normal(3, 3).requires_grad_()]
     first = torch.tensor([[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 1, 1]], dtype=torch.bool)
-    lwm.world_model_loss(*parts, first, 1.0).backward()
+    lwm.world_model_loss(*parts, first=first, beta=1.0).backward()
     for part in parts[2:]:
         assert part.grad is not None
         assert torch.equal(part.grad != 0, ~first[:, 1:])
