@@ -750,9 +750,9 @@ print(
 #
 # - **Without dynamics** the pictures are as good as ever and the dream is worthless. Of course: nobody trained the rule. To
 #   fit one afterwards, on a latent that stays as it is, is what *World Models* (2018) does, and lesson 12's subject.
-# - **Without reward** the dream moves as well as before, and the lamp that costs 3 a step is gone. Four faint pixels are not
+# - **Without reward** the dream moves nearly as well as before, and the lamp that costs 3 a step is gone. Four faint pixels are not
 #   worth their nats to a decoder. Note the other side: on what the picture shows plainly, the angle and the velocity, the
-#   reward term is not needed.
+#   reward term is hardly needed.
 # - **Without KL** the pictures and the dream are as good, or a little better. But nothing charges for certainty any more, and
 #   a z without noise is easier to foretell. So the noise sits on the floor that your clamp sets; without the clamp the loss
 #   has no bottom. And N(0, I) is no longer a place where latents live (lesson 04).
