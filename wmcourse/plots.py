@@ -37,6 +37,7 @@ METHODS = {
     "collapsed": ("#D55E00", "--"),
     "autoencoder": ("#E69F00", "--"),
     "mean frame": ("#999999", ":"),
+    "pixel model": ("#E69F00", "--"),
 }
 
 
