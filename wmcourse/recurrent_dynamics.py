@@ -17,21 +17,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmcourse.nets import mlp
+from wmcourse.one_step_dynamics import gaussian_log_prob
 from wmcourse.replay import Episode
 from wmcourse.worlds import angle_of
 
 Cell = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 MemoryStep = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 Gust = Callable[[np.random.Generator], float]
-STD_FLOOR = 0.01  # in units of the data's spread, as in lesson 01
-FRAMES_A_GUST = 5  # steps of 0.05 s between two gusts
+STD_FLOOR = 0.01  # in units of the data's spread
+HOLD = 5  # steps of 0.05 s from one gust to the next
 
 
 def gru_cell(x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
-    """One step of a gated recurrent unit, with torch.nn.GRUCell's weights: rows in the order r, z, n.
+    """One step of a gated recurrent unit, with torch.nn.GRUCell's weights: rows in the order r, u, n (torch's r, z, n).
 
-    r = sigmoid(W_r x + b_r + U_r h + c_r), z likewise, n = tanh(W_n x + b_n + r * (U_n h + c_n)),
-    h' = (1 - z) * n + z * h. Cho et al., arXiv:1406.1078, who apply r to h before the matrix product; torch does after.
+    r = sigmoid(W_r x + b_r + U_r h + c_r), u likewise, n = tanh(W_n x + b_n + r * (U_n h + c_n)),
+    h' = (1 - u) * n + u * h. Cho et al., arXiv:1406.1078, who apply r to h before the matrix product; torch does after.
 
     Args:
         x: input, (B, I).
@@ -78,8 +79,7 @@ def mixture_log_prob(x: Tensor, logits: Tensor, mean: Tensor, std: Tensor) -> Te
     Returns:
         (...), summed over the D dimensions.
     """
-    standardized = (x[..., None, :] - mean) / std
-    each = (-0.5 * standardized.square() - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)  # (..., K)
+    each = gaussian_log_prob(x[..., None, :], mean, std)  # (..., K)
     return torch.logsumexp(logits.log_softmax(-1) + each, -1)
 
 
@@ -88,9 +88,8 @@ def mixture_sample(
 ) -> Tensor:
     """A draw: a component first, then a point of it. Temperature 1 draws from the mixture, lower is tamer.
 
-    Component k is the first whose cumulative probability exceeds `uniform`, the probabilities being
-    softmax(logits / temperature); the draw is mean_k + sqrt(temperature) * std_k * noise. Ha & Schmidhuber,
-    arXiv:1803.10122, section 4, after Ha & Eck, arXiv:1704.03477, equation 8.
+    Component k is the first whose cumulative weight exceeds `uniform`, the weights being softmax(logits / temperature);
+    the draw is mean_k + sqrt(temperature) * std_k * noise. Ha & Eck, arXiv:1704.03477, equation 8.
 
     Args:
         logits: (..., K).
@@ -111,13 +110,13 @@ def mixture_sample(
 
 
 def rollout_with_memory(step: MemoryStep, memory: Tensor, obs: Tensor, actions: Tensor) -> Tensor:
-    """Listen to C real observations, then go on alone: each prediction is fed back. actions[:, t] is taken at obs t.
+    """Listen to C real observations, then feed each prediction back.
 
     Args:
         step: from memory (B, D), obs (B, O) and action (B, A) to the next memory and the predicted next obs.
         memory: before anything was seen, (B, D).
         obs: the context, (B, C, O), C at least 1.
-        actions: (B, C - 1 + H, A): the context's, then those of the future.
+        actions: (B, C - 1 + H, A): the context's, then the future's; [:, t] is taken at the observation at t.
 
     Returns:
         The H predictions after the context, (B, H, O); [:, 0] is what comes after obs[:, -1].
@@ -141,11 +140,9 @@ class Padded(NamedTuple):
 def pad_episodes(episodes: list[Episode]) -> Padded:
     """Episodes side by side, padded with zeros to the longest."""
 
-    def pad(parts: list[Tensor]) -> Tensor:
-        return nn.utils.rnn.pad_sequence(parts, batch_first=True)
-
-    happened = [torch.ones(len(e.action), dtype=torch.bool) for e in episodes]
-    return Padded(pad([e.obs for e in episodes]), pad([e.action for e in episodes]), pad(happened))
+    happened = [torch.ones_like(e.terminated) for e in episodes]
+    columns = [e.obs for e in episodes], [e.action for e in episodes], happened
+    return Padded(*(nn.utils.rnn.pad_sequence(column, batch_first=True) for column in columns))
 
 
 def turns(obs: Tensor) -> Tensor:
@@ -164,11 +161,7 @@ def turned(obs: Tensor, turn: Tensor) -> Tensor:
 class GustyPendulum(gym.Wrapper):
     """Pendulum-v1 in the wind: every 0.25 s, just after you chose a torque, a gust kicks its velocity.
 
-    A step holds the torque for 5 steps of Pendulum-v1 and sums their rewards.
-
-    Args:
-        env: a Pendulum-v1.
-        gust: draws the kick, radian per second, from the environment's own generator.
+    A step holds the torque for 5 steps of Pendulum-v1 and sums their rewards. `gust` draws the kick, rad/s.
     """
 
     def __init__(self, env: gym.Env, gust: Gust):
@@ -184,7 +177,7 @@ class GustyPendulum(gym.Wrapper):
         world: Any = self.unwrapped
         world.state = np.asarray(world.state) + np.array([0.0, kick])
         total = 0.0
-        for _ in range(FRAMES_A_GUST):
+        for _ in range(HOLD):
             obs, reward, terminated, truncated, info = self.env.step(action)
             total += float(reward)
         return obs, total, terminated, truncated, info
@@ -195,8 +188,7 @@ class RecurrentModel(nn.Module):
 
     Args:
         data: recordings, to take shapes and the spread of the turns from.
-        components: K; 1 is a single Gaussian.
-        hidden: D, the size of the memory.
+        components, hidden: K (1 is a single Gaussian) and D.
         cell: the GRU's equations.
     """
 
@@ -210,14 +202,13 @@ class RecurrentModel(nn.Module):
         self.head = mlp(hidden, hidden, 3 * components)
 
     def build(self, inputs: int) -> None:
-        """The weights of the memory."""
+        """The weights of the memory, in torch's layout."""
         self.gates = nn.GRUCell(inputs, self.hidden)
 
     def update(self, memory: Tensor, obs: Tensor, action: Tensor) -> Tensor:
         """The next memory: (B, D), (B, 2), (B, A) to (B, D)."""
-        gates = self.gates
-        x = torch.cat([obs, action], -1)
-        return self.cell(x, memory, gates.weight_ih, gates.weight_hh, gates.bias_ih, gates.bias_hh)
+        g = self.gates
+        return self.cell(torch.cat([obs, action], -1), memory, g.weight_ih, g.weight_hh, g.bias_ih, g.bias_hh)
 
     def distribution(self, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the next turn, in radian: logits (..., K), mean and std (..., K, 1)."""
@@ -247,7 +238,7 @@ class MemorylessModel(RecurrentModel):
     """The same head on a network that sees (z, a) and nothing of what was before; about as many weights."""
 
     def build(self, inputs: int) -> None:
-        """A network of two hidden layers instead of the gates."""
+        """Layers instead of gates."""
         self.net = mlp(inputs, 3 * self.hidden, self.hidden, self.hidden)
 
     def update(self, memory: Tensor, obs: Tensor, action: Tensor) -> Tensor:

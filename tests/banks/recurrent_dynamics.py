@@ -29,7 +29,7 @@ def _(x, h, w, u, b, c):
     return z * torch.tanh(xn + torch.sigmoid(xr + hr) * hn) + (1 - z) * h
 
 
-@gru_cell.wrong("rows z, r, n", UPDATE, "torch's order is r, z, n")
+@gru_cell.wrong("rows z, r, n", UPDATE, "the order is r, u, n")
 def _(x, h, w, u, b, c):
     (xz, xr, xn), (hz, hr, hn) = parts(x, h, w, u, b, c)
     z = torch.sigmoid(xz + hz)
@@ -87,20 +87,20 @@ def _(x, h, w, u, b, c):
     return (1 - z) * torch.sigmoid(xn + torch.sigmoid(xr + hr) * hn) + z * h
 
 
-@gru_cell.wrong("tanh for the gates", ZERO, "is z a sigmoid")
+@gru_cell.wrong("tanh for the gates", ZERO, "is u a sigmoid")
 def _(x, h, w, u, b, c):
     (xr, xz, xn), (hr, hz, hn) = parts(x, h, w, u, b, c)
     z = torch.tanh(xz + hz)
     return (1 - z) * torch.tanh(xn + torch.tanh(xr + hr) * hn) + z * h
 
 
-@gru_cell.wrong("old memory forgotten", ZERO, "where does z * h come in")
+@gru_cell.wrong("old memory forgotten", ZERO, "where does u * h come in")
 def _(x, h, w, u, b, c):
     (xr, xz, xn), (hr, hz, hn) = parts(x, h, w, u, b, c)
     return (1 - torch.sigmoid(xz + hz)) * torch.tanh(xn + torch.sigmoid(xr + hr) * hn)
 
 
-@gru_cell.wrong("residual: the whole old memory", ZERO, "how much of it does z keep")
+@gru_cell.wrong("residual: the whole old memory", ZERO, "how much of it does u keep")
 def _(x, h, w, u, b, c):
     (xr, xz, xn), (hr, hz, hn) = parts(x, h, w, u, b, c)
     return (1 - torch.sigmoid(xz + hz)) * torch.tanh(xn + torch.sigmoid(xr + hr) * hn) + h

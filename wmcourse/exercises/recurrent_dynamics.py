@@ -44,10 +44,10 @@ gru_cell = Exercise(
     minutes=12,
     difficulty=3,
     hints=(
-        "First all that comes from x (W x + b) and all that comes from h (U h + c): two matrix products, (B, 3 D) each.",
-        "Cut both into three along the last axis: r, z, n. Sigmoids for r and z; in the tanh the reset r multiplies only "
-        "the part that comes from h, its bias c_n included.",
-        "h @ weight_hh.T + bias_hh, chunk(3, -1), then (1 - z) times the new content plus z times the old memory h.",
+        "First all that comes from x, W x + b, and all that comes from h, U h + c: two matrix products, (B, 3 D) each.",
+        "Cut both into three along the last axis: r, u, n. Sigmoids for r and u; in the tanh the reset r multiplies "
+        "only the part that comes from h, its bias c_n included.",
+        "h @ weight_hh.T + bias_hh, chunk(3, -1), then (1 - u) times the new content plus u times the old memory h.",
     ),
     example=_gru,
 )
@@ -62,8 +62,8 @@ def _(answer: Callable, draw: Draw) -> None:
         "all gates stand at sigmoid(0) = 1/2 and the new content is tanh(0) = 0: what is left of h?",
         mistakes={
             "the new content goes through a sigmoid: it should be a tanh, which can be negative": h / 2 + 0.25,
-            "the old memory is gone: where does z * h come in, and is z a sigmoid?": torch.zeros_like(h),
-            "the whole old memory is added: how much of it does z keep?": h,
+            "the old memory is gone: where does u * h come in, and is u a sigmoid?": torch.zeros_like(h),
+            "the whole old memory is added: how much of it does u keep?": h,
         },
     )
 
@@ -71,17 +71,17 @@ def _(answer: Callable, draw: Draw) -> None:
 @gru_cell.case("an update gate near 1 keeps the old memory")
 def _(answer: Callable, draw: Draw) -> None:
     x, h, w, u, b, c = _gru(draw)
-    kept = b + F.pad(torch.full((4,), 60.0), (4, 4))  # z near 1
-    (x_1, x_2, x_3), (h_1, h_2, h_3) = _gru_parts(x, h, w, u, kept, c)
+    kept = b + F.pad(torch.full((4,), 60.0), (4, 4))  # u near 1
+    (x_1, _, x_3), (h_1, _, h_3) = _gru_parts(x, h, w, u, kept, c)
     new = torch.tanh(x_3 + torch.sigmoid(x_1 + h_1) * h_3)
-    z = torch.sigmoid(x_1 + h_1)
+    misread = torch.sigmoid(x_1 + h_1)
     expect_close(
         answer(x, h, w, u, kept, c),
         h,
-        "with z near 1 the next memory should be the old one: h' = (1 - z) n + z h",
+        "with u near 1 the next memory should be the old one: h' = (1 - u) n + u h",
         mistakes={
-            "z near 1 brings the new content: here z is the share of the old memory that is kept": new,
-            "the rows are read as z, r, n: torch's order is r, z, n": (1 - z) * torch.tanh(x_3 + h_3) + z * h,
+            "u near 1 brings the new content: here u is the share of the old memory that is kept": new,
+            "the rows are read as u, r, n: the order is r, u, n": (1 - misread) * torch.tanh(x_3 + h_3) + misread * h,
         },
     )
 
@@ -89,12 +89,12 @@ def _(answer: Callable, draw: Draw) -> None:
 @gru_cell.case("a closed reset gate shuts out the old memory, and only that")
 def _(answer: Callable, draw: Draw) -> None:
     x, h, w, u, b, c = _gru(draw)
-    shut = b - F.pad(torch.full((8,), 60.0), (0, 4))  # r and z near 0
+    shut = b - F.pad(torch.full((8,), 60.0), (0, 4))  # r and u near 0
     (_, _, x_n), (_, _, h_n) = _gru_parts(x, h, w, u, b, c)
     expect_close(
         answer(x, h, w, u, shut, c),
         torch.tanh(x_n),
-        "with r and z near 0 the next memory should be tanh(W_n x + b_n)",
+        "with r and u near 0 the next memory should be tanh(W_n x + b_n)",
         mistakes={
             "bias_hh slips past the reset gate: r multiplies U h + c, bias and all (torch's way)": torch.tanh(
                 x_n + c[8:]
@@ -170,7 +170,7 @@ masked_mean = Exercise(
     hints=(
         "A mean is a sum over a count. Which values are summed, and what is counted?",
         "0 times nan is nan, so multiplying with the mask does not shut a nan out. Choose instead of multiplying.",
-        "torch.where(mask, values, 0.0) chooses; its sum goes over the number of true entries, and that number should not "
+        "torch.where(mask, values, 0.0) chooses; its sum goes over the number of true entries, and that number must not "
         "become 0 (clamp has a min).",
     ),
     example=_masked,
@@ -189,7 +189,7 @@ def _(answer: Callable, draw: Draw) -> None:
         mistakes={
             "padding is averaged, too: where is the mask?": values.mean(),
             "divided by all B T entries: count only the real ones": real.mean(),
-            "each episode is averaged first: then a step of a short episode weighs more than one of a long": by_row.mean(),
+            "each episode is averaged first: then a step of a short episode weighs more": by_row.mean(),
             "summed, not averaged": real.sum(),
             "summed over steps and averaged over episodes: count the steps": real.sum(1).mean(),
             "the mask is turned around: true means that the step is real": values[~mask].mean(),
@@ -284,11 +284,11 @@ mixture_log_prob = Exercise(
     minutes=12,
     difficulty=3,
     hints=(
-        "For each component: the log of its weight, plus the log-density of x under its Gaussian. Then the log of the sum "
-        "of what these are the logs of.",
+        "For each component: the log of its weight, plus the log-density of x under its Gaussian. Then the log of the "
+        "sum of what these are the logs of.",
         "x[..., None, :] lines x up with the K components. Sum the Gaussian over D first, then logsumexp over K.",
-        "logits.log_softmax(-1) plus the Gaussians, (..., K), into torch.logsumexp(..., -1). Nothing is exponentiated by "
-        "hand.",
+        "logits.log_softmax(-1) plus the Gaussians, (..., K), into torch.logsumexp(..., -1). Nothing is exponentiated "
+        "by hand.",
     ),
     example=lambda draw: _mixture(draw, grad=True),
 )
@@ -462,8 +462,8 @@ mixture_sample = Exercise(
         "Two rolls of the dice: `uniform` says which component, `noise` says where in it.",
         "Lay the weights softmax(logits / temperature) end to end on [0, 1): cumsum. The component is the one in whose "
         "stretch `uniform` falls. Then pick its row of mean and std: gather, or indexing.",
-        "The index is the number of cumulative weights that are <= uniform, and at most K - 1. The noise is stretched by "
-        "std times the square root of the temperature.",
+        "The index is the number of cumulative weights that are <= uniform, and at most K - 1. The noise is stretched "
+        "by std times the square root of the temperature.",
     ),
     example=_sampling,
 )
@@ -641,8 +641,8 @@ rollout_with_memory = Exercise(
     difficulty=3,
     hints=(
         "One loop over all actions. What differs between listening and dreaming is only which observation goes in.",
-        "While t is below C the real obs[:, t] goes in; after that the prediction of the step before. The memory is handed "
-        "on in both.",
+        "While t is below C the real obs[:, t] goes in; after that the prediction of the step before. The memory is "
+        "handed on in both.",
         "Keep every prediction in a list. The first C - 1 of them are of observations you were shown: leave those out "
         "before torch.stack(..., dim=1).",
     ),
