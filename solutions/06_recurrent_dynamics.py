@@ -220,7 +220,7 @@ for filler in (torch.nan, 0.0):
 # $\ell$ is `logits` (..., K), $\mu$ and $\sigma$ are `mean` and `std` (..., K, D), x is `x` (..., D). A component is a whole
 # vector: sum over D first, then mix. (World Models, arXiv:1803.10122, mixes each dimension by itself, which is cheaper, and
 # cannot say that two dimensions jump together.) Stay in logarithms: 60 standard deviations away every density is 0 in
-# float32, its logarithm is an ordinary number, and that is where an untrained model starts.
+# float32, while its logarithm is an ordinary number with a slope that leads back.
 
 
 # %% exercise="mixture_log_prob"
@@ -248,8 +248,8 @@ def mixture_log_prob(x: Tensor, logits: Tensor, mean: Tensor, std: Tensor) -> Te
 mixture_log_prob = check("mixture_log_prob", mixture_log_prob)
 
 # %% [markdown]
-# A test with a known answer: draw 4,000 numbers from a mixture that you chose, hide it, and climb your likelihood from a
-# wrong start. Does it come back?
+# A test with a known answer: draw 4,000 numbers from a mixture that you chose, forget it, and climb your likelihood from
+# equal weights, equal spreads and rough means. Does it come back?
 
 # %%
 TRUE_WEIGHT, TRUE_MEAN, TRUE_STD = (
@@ -260,7 +260,7 @@ which = torch.multinomial(TRUE_WEIGHT, 4000, replacement=True, generator=generat
 sample = TRUE_MEAN[which] + TRUE_STD[which] * torch.randn(4000, generator=generator)
 
 logits = torch.zeros(3, requires_grad=True)
-means = torch.tensor([-1.0, 0.0, 1.0], requires_grad=True)
+means = torch.tensor([-3.0, 0.0, 3.0], requires_grad=True)
 log_stds = torch.zeros(3, requires_grad=True)
 
 
@@ -269,7 +269,7 @@ def minus_log_likelihood() -> Tensor:
     return -mixture_log_prob(sample[:, None], *parts).mean()
 
 
-fit([logits, means, log_stds], minus_log_likelihood, steps=400, learning_rate=0.05)
+fit([logits, means, log_stds], minus_log_likelihood, steps=200, learning_rate=0.05)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -567,9 +567,9 @@ def mixture_sample(
 mixture_sample = check("mixture_sample", mixture_sample)
 
 # %% [markdown]
-# Train three pairs of models on the wind, each pair with one seed: one with a single Gaussian, one with five components. Beside it,
-# the negative control: a wind of the same mean and the same strength that is *bell-shaped*. It is just as uncertain, but it
-# has one future with a spread around it. There five components should gain nothing.
+# Train pairs of models on the wind, with the same seed, data and updates: one with a single Gaussian, one with five
+# components. Beside it, the negative control: a wind of the same mean and the same strength that is *bell-shaped*. It is
+# just as uncertain, but it has one future with a spread around it. There five components should gain nothing.
 
 # %%
 RARE, GAP = 0.3, 2.0  # how often the strong gust comes, and how far the two are apart, rad/s
@@ -786,9 +786,9 @@ for method in COMPONENTS:
 #
 # ### Temperature
 #
-# At a low temperature the likely branch is taken nearly always, and close to its middle. At a high one the rare branch comes as
-# often as the other, and dreams stray off the tree. World Models trains a controller in dreams of a temperature above 1, so
-# that it cannot live off the model's mistakes (arXiv:1803.10122, section 4.5; lesson 12).
+# At a low temperature the likely branch is taken nearly always, and close to its middle. At a high one the rare branch comes
+# nearly as often as the other, and dreams stray off the tree. World Models trains a controller in dreams of a temperature above 1, so
+# that it cannot live off the model's mistakes (arXiv:1803.10122; lesson 12).
 
 # %%
 TEMPERATURES = (0.1, 1.0, 3.0)

@@ -68,7 +68,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def mixture_log_prob(x: Tensor, logits: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """log of the sum over k of softmax(logits)_k N(x; mean_k, diag(std_k²)), in nats.
 
-    Bishop 1994, Mixture density networks, equation 22.
+    Bishop 1994, Mixture density networks.
 
     Args:
         x: (..., D).
@@ -89,7 +89,7 @@ def mixture_sample(
     """A draw: a component first, then a point of it. Temperature 1 draws from the mixture, lower is tamer.
 
     Component k is the first whose cumulative weight exceeds `uniform`, the weights being softmax(logits / temperature);
-    the draw is mean_k + sqrt(temperature) * std_k * noise. Ha & Eck, arXiv:1704.03477, equation 8.
+    the draw is mean_k + sqrt(temperature) * std_k * noise. Ha & Eck, arXiv:1704.03477.
 
     Args:
         logits: (..., K).

@@ -157,8 +157,7 @@ def _(x, h, w, u, b, c):
 @gru_cell.right
 def by_torch(x, h, w, u, b, c):
     cell = torch.nn.GRUCell(x.shape[-1], h.shape[-1])
-    weights = dict(zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), (w, u, b, c), strict=True))
-    return torch.func.functional_call(cell, weights, (x, h))
+    return torch.func.functional_call(cell, {"weight_ih": w, "weight_hh": u, "bias_ih": b, "bias_hh": c}, (x, h))
 
 
 @gru_cell.right

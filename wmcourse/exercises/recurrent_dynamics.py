@@ -170,7 +170,7 @@ masked_mean = Exercise(
     hints=(
         "A mean is a sum over a count. Which values are summed, and what is counted?",
         "0 times nan is nan, so multiplying with the mask does not shut a nan out. Choose instead of multiplying.",
-        "torch.where(mask, values, 0.0) chooses; its sum goes over the number of true entries, and that number must not "
+        "torch.where(mask, values, 0.0) chooses; its sum goes over the number of true entries, which must not "
         "become 0 (clamp has a min).",
     ),
     example=_masked,
@@ -290,7 +290,7 @@ mixture_log_prob = Exercise(
         "logits.log_softmax(-1) plus the Gaussians, (..., K), into torch.logsumexp(..., -1). Nothing is exponentiated "
         "by hand.",
     ),
-    example=lambda draw: _mixture(draw, grad=True),
+    example=lambda draw: _mixture(draw, 2, 3, grad=True),
 )
 
 
@@ -434,6 +434,11 @@ def _sampling(draw: Draw, rows: int = 40, temperature: float = 0.7) -> tuple:
     return logits, mean + 4 * draw.normal(rows, 4, 2), std, uniform, draw.normal(rows, 2), temperature
 
 
+def _in_two_axes(*args: Tensor | float) -> tuple:
+    """The same arguments with 40 rows as (B, T) = (4, 10)."""
+    return tuple(part.unflatten(0, (4, 10)) if isinstance(part, Tensor) else part for part in args)
+
+
 def _off_the_steps(draw: Draw, logits: Tensor) -> Tensor:
     """A uniform number a row, in the middle 96 % of a component drawn uniformly among those above 0.001."""
     weight = logits.double().softmax(-1)
@@ -465,7 +470,7 @@ mixture_sample = Exercise(
         "The index is the number of cumulative weights that are <= uniform, and at most K - 1. The noise is stretched "
         "by std times the square root of the temperature.",
     ),
-    example=_sampling,
+    example=lambda draw: _in_two_axes(*_sampling(draw)),
 )
 
 
