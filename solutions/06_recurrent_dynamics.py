@@ -430,7 +430,7 @@ for name in models:
 #
 # ## Is the action in the right place?
 #
-# The commonest bug in this line of work: the model hears $(z_{t-1}, a_{t-2})$, each frame with the action *before* it. Train one
+# A common bug in this line of work: the model hears $(z_{t-1}, a_{t-2})$, each frame with the action *before* it. Train one
 # like that, on the same recordings. Then ask the question of lesson 00: what if I had acted otherwise? The pendulum can be
 # asked as well. The same seed and the same actions give the same episode again. So replay each held-out episode, turn the
 # torque around from one moment on, and see what the change does.
@@ -568,8 +568,7 @@ mixture_sample = check("mixture_sample", mixture_sample)
 
 # %% [markdown]
 # Train pairs of models on the wind, with the same seed, data and updates: one with a single Gaussian, one with five
-# components. Beside it, the negative control: a wind of the same mean and the same strength that is *bell-shaped*. It is
-# just as uncertain, but it has one future with a spread around it. There five components should gain nothing.
+# components.
 
 # %%
 RARE, GAP = 0.3, 2.0  # how often the strong gust comes, and how far the two are apart, rad/s
@@ -578,10 +577,6 @@ KICKS = ((1 - RARE) * GAP, -RARE * GAP)
 
 def forked(rng: np.random.Generator) -> float:
     return KICKS[0] if rng.random() < RARE else KICKS[1]
-
-
-def bell(rng: np.random.Generator) -> float:
-    return rng.normal(0, GAP * (RARE * (1 - RARE)) ** 0.5)
 
 
 def record_wind(gust, count: int, seed: int):
@@ -601,31 +596,50 @@ def held_out_log_prob(model: RecurrentModel, test) -> float:
 
 
 COMPONENTS = {"single Gaussian": 1, "mixture": 5}
-wind, score = {}, {}
-for name, gust, seeds in [("forked", forked, 3), ("bell-shaped", bell, 2)]:
+
+
+def train_pairs(gust, seeds: int) -> tuple[dict[str, list[RecurrentModel]], Tensor]:
+    """Models of each kind for a wind, and what the mixture gains over the single Gaussian, (seeds,)."""
     data, _ = record_wind(gust, 400, seed=0)
-    test, test_velocity = record_wind(gust, 60, seed=5000)
+    test, _ = record_wind(gust, 60, seed=5000)
+    pairs, score = {}, {}
     for method, k in COMPONENTS.items():
-        wind[name, method] = [
-            train(fresh(RecurrentModel, data, s, k), data, s, 800, f"{name}, {method}, seed {s}")
+        pairs[method] = [
+            train(fresh(RecurrentModel, data, s, k), data, s, 800, f"{method}, seed {s}")
             for s in range(seeds)
         ]
-        score[name, method] = torch.tensor([held_out_log_prob(m, test) for m in wind[name, method]])
-    if name == "forked":
-        fork_test, fork_velocity = test, test_velocity
-gain = {n: score[n, "mixture"] - score[n, "single Gaussian"] for n in ("forked", "bell-shaped")}
+        score[method] = torch.tensor([held_out_log_prob(m, test) for m in pairs[method]])
+    return pairs, score["mixture"] - score["single Gaussian"]
+
+
+forked_wind, gain = train_pairs(forked, seeds=3)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print("what five components gain over one, held out, nats a step")
-print(f"forked wind: at least 0.5 in each of 3 seeds: {bool((gain['forked'] >= 0.5).all())}")
+print("what five components gain over one on held-out steps,")
+print(f"at least 0.5 nats a step in each of 3 seeds: {bool((gain >= 0.5).all())}")
+
+# %% [markdown]
+# Is that because there are several futures, or would five components gain anywhere? The negative control: a wind of the same
+# mean and the same strength that is *bell-shaped*. It is just as uncertain, but it has one future with a spread around it.
+
+
+# %%
+def bell(rng: np.random.Generator) -> float:
+    return rng.normal(0, GAP * (RARE * (1 - RARE)) ** 0.5)
+
+
+_, control = train_pairs(bell, seeds=2)
+
+# %%
+# NBVAL_CHECK_OUTPUT
 print(
-    f"bell-shaped wind: below 0.1 in each of 2 seeds: {bool((gain['bell-shaped'].abs() < 0.1).all())}"
+    f"bell-shaped wind: below 0.1 nats a step in each of 2 seeds: {bool((control.abs() < 0.1).all())}"
 )
 
 # %%
-for name, by_seed in gain.items():
-    print(f"{name:<12}", [round(g, 2) for g in by_seed.tolist()])
+print("gain on the forked wind     ", [round(g, 2) for g in gain.tolist()])
+print("gain on the bell-shaped wind", [round(g, 2) for g in control.tolist()])
 
 # %% [markdown]
 # ### Is every mode found?
@@ -637,6 +651,7 @@ for name, by_seed in gain.items():
 
 # %%
 MOMENT = 8  # the memory has heard eight frames and eight torques
+fork_test, fork_velocity = record_wind(forked, 60, seed=5000)  # the held-out pieces again
 world = GustyPendulum(make_pendulum(), forked)
 
 
@@ -665,36 +680,56 @@ futures = torch.tensor(  # the two turns that can come, (B, 2)
 apart = (futures[:, 0] - futures[:, 1]).abs() > 0.4
 
 
+TRUE_SHARE = torch.tensor([RARE, 1 - RARE])
+
+
+def next_turn(model: RecurrentModel) -> tuple[Tensor, Tensor, Tensor]:
+    """What the model says of the turn after the moment: logits (B, K), mean and std (B, K, 1)."""
+    said = model(fork_test.obs[:, :MOMENT], fork_test.action[:, :MOMENT])
+    return tuple(part[:, -1] for part in said)
+
+
 def mass_near_modes(model: RecurrentModel) -> Tensor:
     """The probability that the model gives to the neighborhood of each true future, (B, 2)."""
-    logits, mean, std = model(fork_test.obs[:, :MOMENT], fork_test.action[:, :MOMENT])
-    last = torch.distributions.Normal(mean[:, -1], std[:, -1])  # (B, K, 1), and futures (B, 1, 2)
+    logits, mean, std = next_turn(model)
+    component = torch.distributions.Normal(mean, std)  # (B, K, 1), against futures (B, 1, 2)
     near = (futures[:, :1] - futures[:, 1:]).abs()[:, None] / 6
-    within = last.cdf(futures[:, None] + near) - last.cdf(futures[:, None] - near)
-    return (logits[:, -1].softmax(-1)[..., None] * within).sum(1)
+    within = component.cdf(futures[:, None] + near) - component.cdf(futures[:, None] - near)
+    return (logits.softmax(-1)[..., None] * within).sum(1)
 
 
-TRUE_SHARE = torch.tensor([RARE, 1 - RARE])
-mass = {m: torch.stack([mass_near_modes(x)[apart] for x in wind["forked", m]]) for m in COMPONENTS}
+def nats(model: RecurrentModel) -> Tensor:
+    """The expected log-likelihood at each moment, over its two futures, (B,)."""
+    each = [mixture_log_prob(turn[:, None], *next_turn(model)) for turn in futures.unbind(1)]
+    return torch.stack(each, 1) @ TRUE_SHARE
+
+
+mass = {m: torch.stack([mass_near_modes(x)[apart] for x in forked_wind[m]]) for m in COMPONENTS}
 found = {m: (mass[m] >= TRUE_SHARE / 2).float().mean((0, 1)) for m in COMPONENTS}
 
 # %%
 # NBVAL_CHECK_OUTPUT
 print(
-    f"{int(apart.sum())} of {len(futures)} moments, 3 seeds; found in over 95 % (rare mode, frequent mode):"
+    f"{int(apart.sum())} of {len(futures)} moments, 3 seeds; found in over 90 % (rare mode, frequent mode):"
 )
 for method in COMPONENTS:
-    print(f"{method:<16}", (found[method] > 0.95).tolist())
+    print(f"{method:<16}", (found[method] > 0.9).tolist())
 
 # %%
 for method in COMPONENTS:
     print(
         f"{method:<16} found (rare, frequent): {[round(f, 2) for f in found[method].tolist()]},",
         f"probability near: {[round(p, 2) for p in mass[method].mean((0, 1)).tolist()]},",
-        "truth: 0.3 and 0.7",
+        "truth: 0.3 and 0.7;",
+        f"nats: {torch.stack([nats(m)[apart] for m in forked_wind[method]]).mean():.2f}",
     )
+spread = (futures[:, 0] - futures[:, 1]).abs()[apart] * (RARE * (1 - RARE)) ** 0.5
+best = -spread.log().mean() - 0.5 * math.log(2 * math.pi * math.e)
+print(f"the best that any single Gaussian could do at these moments: {best:.2f} nats")
 
 # %% [markdown]
+# The single Gaussian is not badly trained. It comes close to the best that one Gaussian can do, and the best is poor.
+#
 # ### The fan of futures
 #
 # Take one moment and let the wind blow four times. That makes 16 futures, and the simulator can play them all: the black
@@ -706,18 +741,19 @@ ONE = int((angle_of(moment).abs() - math.pi).abs().argmin())  # a moment when th
 future_torques = fork_test.action[ONE, MOMENT - 1 : MOMENT - 1 + GUSTS]
 
 
-def tree() -> list[tuple[list[float], float]]:
-    """Every true future as its angles, and its probability."""
-    angle = angle_of(moment)[ONE].item()
-    branches = [([angle], fork_velocity[ONE, MOMENT - 1].item(), 1.0)]
-    for torque in future_torques:
+def tree() -> list[tuple[int, float, float, float]]:
+    """Every branch: after how many gusts it begins, its two angles, and its probability."""
+    tips = [(angle_of(moment)[ONE].item(), fork_velocity[ONE, MOMENT - 1].item(), 1.0)]
+    branches = []
+    for t, torque in enumerate(future_torques):
         grown = []
-        for path, velocity, p in branches:
+        for angle, velocity, p in tips:
             for kick, share in zip(KICKS, (RARE, 1 - RARE), strict=True):
-                a, v = swing_from(path[-1], velocity, torque, kick)
-                grown.append(([*path, a], v, p * share))
-        branches = grown
-    return [(path, p) for path, _, p in branches]
+                a, v = swing_from(angle, velocity, torque, kick)
+                grown.append((a, v, p * share))
+                branches.append((t, angle, a, p * share))
+        tips = grown
+    return branches
 
 
 def fan(model: RecurrentModel, temperature: float = 1.0, seed: int = 0) -> Tensor:
@@ -742,23 +778,22 @@ true_tree = tree()
 
 
 def draw_fan(axis, dreamed: Tensor, method: str) -> None:
-    for path, p in true_tree:
-        axis.plot(
-            range(GUSTS + 1), path, color="black", linewidth=0.6 + 5 * p, alpha=0.55, zorder=1
-        )
+    for t, begin, end, p in true_tree:
+        axis.plot([t, t + 1], [begin, end], color="black", linewidth=0.5 + 4 * p, zorder=1)
     jitter = 0.16 * (torch.rand(DREAMS, GUSTS, generator=torch.Generator().manual_seed(1)) - 0.5)
     at = torch.arange(1, GUSTS + 1) + jitter
     axis.plot(at, dreamed, ".", color=plots.METHODS[method][0], markersize=3, alpha=0.5, zorder=2)
     axis.plot([], [], "-", color="black", label="real futures")
     axis.plot([], [], ".", color=plots.METHODS[method][0], label=f"dreamed: {method}")
+    ends = [end for *_, end, _ in true_tree]
     axis.set(xlabel="gusts from now (0.25 s each)", xticks=range(GUSTS + 1))
+    axis.set_ylim(min(ends) - 0.8, max(ends) + 0.8)
 
 
 fig, axes = plots.figure(1, 2, width=5, height=4.2)
 for axis, method in zip(axes, COMPONENTS, strict=True):
-    draw_fan(axis, fan(wind["forked", method][0]), method)
+    draw_fan(axis, fan(forked_wind[method][0]), method)
     axis.legend(loc="upper left", fontsize=8)
-    axis.sharey(axes[0])
 axes[0].set(
     title="One Gaussian dreams between the futures", ylabel="angle (rad, 0 is the top; not wrapped)"
 )
@@ -767,10 +802,10 @@ plt.show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-after_one = torch.tensor(sorted({round(path[1], 6) for path, _ in true_tree}))
+after_one = torch.tensor(sorted(end for t, _, end, _ in true_tree if t == 0))
 reach = (after_one[1] - after_one[0]) / 8
 for method in COMPONENTS:
-    dreamed = fan(wind["forked", method][0])[:, 0]
+    dreamed = fan(forked_wind[method][0])[:, 0]
     near = ((dreamed[:, None] - after_one).abs().amin(1) < reach).float().mean()
     middle = ((dreamed - after_one.mean()).abs() < reach).float().mean()
     print(
@@ -784,6 +819,9 @@ for method in COMPONENTS:
 # cannot happen. After four gusts its cloud looks better: sums of many kicks are nearly bell-shaped, whatever one kick is. A
 # planner, however, acts on the next step.
 #
+# What this does not show: that a mixture finds a future which the data hardly holds. The rare gust is three tenths of what
+# these models saw. And five components were enough for two futures; nobody tells you the number in advance.
+#
 # ### Temperature
 #
 # At a low temperature the likely branch is taken nearly always, and close to its middle. At a high one the rare branch comes
@@ -795,10 +833,9 @@ TEMPERATURES = (0.1, 1.0, 3.0)
 fig, axes = plots.figure(1, 3, width=3.6, height=3.6)
 share = {}
 for axis, tau in zip(axes, TEMPERATURES, strict=True):
-    dreamed = fan(wind["forked", "mixture"][0], tau)
+    dreamed = fan(forked_wind["mixture"][0], tau)
     draw_fan(axis, dreamed, "mixture")
     axis.set(title=f"temperature {tau}")
-    axis.sharey(axes[0])
     share[tau] = (dreamed[:, 0] > after_one.mean()).float().mean().item()
 axes[0].set_ylabel("angle (rad, 0 is the top)")
 axes[0].legend(loc="upper left", fontsize=7)

@@ -446,6 +446,12 @@ def _(x, logits, mean, std):
     return torch.logsumexp(logits.log_softmax(-1).detach() + gauss(x, mean, std) + 0 * logits, -1)
 
 
+@mixture_log_prob.wrong("takes the batch for one axis", CONTRACT, "raised this error")
+def _(x, logits, mean, std):
+    each = Normal(mean, std).log_prob(x.unsqueeze(1)).sum(-1)
+    return torch.logsumexp(logits.log_softmax(-1) + each, 1)
+
+
 @mixture_log_prob.wrong("averaged over the batch", CONTRACT, "should have shape")
 def _(x, logits, mean, std):
     return torch.logsumexp(logits.log_softmax(-1) + gauss(x, mean, std), -1).mean()
@@ -615,6 +621,18 @@ def _(logits, mean, std, uniform, noise, temperature):
     k = pick(logits.softmax(-1) / temperature * logits.shape[-1] - math.log(1), uniform)
     k = k if temperature != 1 else pick(logits, uniform)
     return take(mean, k) + math.sqrt(temperature) * take(std, k) * noise
+
+
+@mixture_sample.wrong("takes the batch for one axis", CONTRACT, "raised this error")
+def _(logits, mean, std, uniform, noise, temperature):
+    k, row = pick(logits / temperature, uniform), torch.arange(len(logits))
+    return mean[row, k] + math.sqrt(temperature) * std[row, k] * noise
+
+
+@mixture_sample.wrong("scales the whole draw", TEMPERATURE, "spread sqrt(temperature)")
+def _(logits, mean, std, uniform, noise, temperature):
+    k = pick(logits / temperature, uniform)
+    return math.sqrt(temperature) * (take(mean, k) + take(std, k) * noise)
 
 
 @mixture_sample.wrong("drawn under no_grad", CHOSEN, "carries no gradient")
