@@ -221,13 +221,6 @@ def _(values, mask):
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
-@masked_mean.wrong("multiplies after nan_to_num", LEAK, "inf changes the result")
-def _(values, mask):
-    return (values.nan_to_num(posinf=1e6) * mask + 0 * values.clamp(max=1e6).nan_to_num() + 0).sum() / mask.sum() + (
-        values.isinf().float().mean()
-    )
-
-
 @masked_mean.wrong("nanmean: trusts padding to be nan", COUNTED, "padding is averaged")
 def _(values, mask):
     return values.nanmean()
@@ -266,9 +259,9 @@ def _(values, mask):
     return torch.where(mask, values.detach(), 0.0).sum() / mask.sum().clamp(min=1)
 
 
-@masked_mean.wrong("max of the values as filler", LEAK, "with negative values")
+@masked_mean.wrong("cuts negative values off", COUNTED, "over how many are true")
 def _(values, mask):
-    return torch.where(mask, values, 0.0).clamp(min=-5).sum() / mask.sum().clamp(min=1)
+    return torch.where(mask, values, 0.0).relu().sum() / mask.sum().clamp(min=1)
 
 
 @masked_mean.wrong("fills the padding in place", LEAK, "edited in place")
@@ -616,10 +609,9 @@ def _(logits, mean, std, uniform, noise, temperature):
     return take(mean, k) + take(std, k) * noise / math.sqrt(temperature)
 
 
-@mixture_sample.wrong("temperature on the probabilities", TEMPERATURE, "weights softmax(logits / temperature)")
+@mixture_sample.wrong("softmax twice", LANDS, "whose cumulative weight exceeds")
 def _(logits, mean, std, uniform, noise, temperature):
-    k = pick(logits.softmax(-1) / temperature * logits.shape[-1] - math.log(1), uniform)
-    k = k if temperature != 1 else pick(logits, uniform)
+    k = pick(logits.softmax(-1) / temperature, uniform)
     return take(mean, k) + math.sqrt(temperature) * take(std, k) * noise
 
 
