@@ -427,6 +427,142 @@ def _(answer: Callable, draw: Draw) -> None:
     expect(grad.isfinite().all(), "logits of 300 make the gradient nan: softmax and log in one, log_softmax", "nan")
 
 
+Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def _memory_step(draw: Draw, hidden: int = 4, obs: int = 2, action: int = 1) -> Step:
+    keep, look, push = (draw.normal(n, hidden, std=0.7) for n in (hidden, obs, action))
+    read, hold = draw.normal(hidden, obs), draw.normal(obs, obs, std=0.5)
+
+    def step(h: Tensor, z: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.tanh(h @ keep + z @ look + a @ push)
+        return h, h @ read + z @ hold
+
+    return step
+
+
+def _dream(draw: Draw, batch: int = 3, context: int = 4, horizon: int = 5) -> tuple:
+    step = _memory_step(draw)
+    return step, draw.normal(batch, 4), draw.normal(batch, context, 2), draw.normal(batch, context - 1 + horizon, 1)
+
+
+rollout_with_memory = Exercise(
+    reference=reference.rollout_with_memory,
+    lesson=LESSON,
+    points=3,
+    minutes=15,
+    difficulty=3,
+    hints=(
+        "One loop over all actions. What differs between listening and dreaming is only which observation goes in.",
+        "While t is below C the real obs[:, t] goes in; after that the prediction of the step before. The memory is "
+        "handed on in both.",
+        "Keep every prediction in a list. The first C - 1 of them are of observations you were shown: leave those out "
+        "before torch.stack(..., dim=1).",
+    ),
+    example=_dream,
+)
+
+
+def _run(step: Step, memory: Tensor, obs: list[Tensor], actions: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The memory and the last prediction after real observations and their actions."""
+    predicted = obs[0]
+    for z, a in zip(obs, actions, strict=True):
+        memory, predicted = step(memory, z, a)
+    return memory, predicted
+
+
+@rollout_with_memory.case("the first prediction follows the whole context")
+def _(answer: Callable, draw: Draw) -> None:
+    step, memory, obs, actions = _dream(draw)
+    seen, taken = list(obs.unbind(1)), list(actions.unbind(1))
+    listened, wanted = _run(step, memory, seen, taken[:4])
+    blind_memory, blind = memory, seen[0]
+    for a in taken[:4]:
+        blind_memory, blind = step(blind_memory, blind, a)
+    expect_close(
+        answer(step, memory, obs, actions)[:, 0],
+        wanted,
+        "[:, 0] should come after obs[:, 0] ... obs[:, 3], each with the action taken there",
+        mistakes={
+            "only the last observation counts: is the memory handed on, so that it hears all of the context?": step(
+                memory, seen[3], taken[3]
+            )[1],
+            "the context is dreamed, too: while there are real observations, they go in": blind,
+            "the last observation goes in twice: step has already heard it": step(listened, seen[3], taken[3])[1],
+            "the context's actions are one step early": _run(step, memory, seen, taken[1:5])[1],
+            "the context's actions are one step late": _run(
+                step, memory, seen, [torch.zeros_like(taken[0]), *taken[:3]]
+            )[1],
+            "the first future action is the first action of all": step(
+                _run(step, memory, seen[:3], taken[:3])[0], seen[3], taken[0]
+            )[1],
+            "this is the second prediction: the first is missing": step(listened, wanted, taken[4])[1],
+            "this predicts what you were shown: the context's own predictions do not belong in the result": _run(
+                step, memory, seen[:1], taken[:1]
+            )[1],
+            "the last observation of the context is never used": _run(step, memory, seen[:3], taken[:3])[1],
+            "the memory you are given is not used: it is where the dream begins": _run(
+                step, torch.zeros_like(memory), seen, taken[:4]
+            )[1],
+        },
+    )
+
+
+@rollout_with_memory.case("each prediction is fed back, with the next memory and the next action")
+def _(answer: Callable, draw: Draw) -> None:
+    step, memory, obs, actions = _dream(draw)
+    seen, taken = list(obs.unbind(1)), list(actions.unbind(1))
+    listened, first = _run(step, memory, seen, taken[:4])
+    expect_close(
+        answer(step, memory, obs, actions)[:, 1],
+        step(listened, first, taken[4])[1],
+        "[:, 1] should be what step says from the memory after [:, 0], from [:, 0] itself, and the fifth action",
+        mistakes={
+            "the last real observation goes in again: feed the prediction back": step(listened, seen[3], taken[4])[1],
+            "the memory stands still after the context": step(
+                _run(step, memory, seen[:3], taken[:3])[0], first, taken[4]
+            )[1],
+            "the memory is the one you were given: hand the new one on": step(memory, first, taken[4])[1],
+            "the same action again: the next one is due": step(listened, first, taken[3])[1],
+            "the actions start from the front again: the future's come after the context's": step(
+                listened, first, taken[1]
+            )[1],
+            "the memory is wiped: hand it on": step(torch.zeros_like(memory), first, taken[4])[1],
+        },
+    )
+
+
+@rollout_with_memory.case("the last prediction uses the last action")
+def _(answer: Callable, draw: Draw) -> None:
+    step, memory, obs, actions = _dream(draw)
+    h, z = _run(step, memory, list(obs.unbind(1)), list(actions[:, :4].unbind(1)))
+    for action in actions[:, 4:].unbind(1):
+        h, z = step(h, z, action)
+    likely = "eight actions and four observations give five predictions, the last from the last action"
+    expect_close(answer(step, memory, obs, actions)[:, -1], z, likely)
+
+
+@rollout_with_memory.case("gradients run back to the first observation and the first action")
+def _(answer: Callable, draw: Draw) -> None:
+    step, memory, obs, actions = _dream(draw)
+    inputs = {"memory": memory, "obs": obs, "actions": actions}
+    for part in inputs.values():
+        part.requires_grad_()
+    likely = "is something detached, or computed under no_grad, on the way?"
+    came = gradients(answer(step, memory, obs, actions), inputs, likely)
+    wanted = gradients(reference.rollout_with_memory(step, memory, obs, actions), inputs)
+    for name in inputs:
+        expect_close(came[name], wanted[name], f"the gradient of {name} is cut off in part: {likely}")
+
+
+@rollout_with_memory.case("works for a context of one, a horizon of one, one row, and other sizes", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    for batch, context, horizon in [(2, 1, 4), (3, 5, 1), (1, 2, 3), (2, 1, 1), (4, 2, 9)]:
+        args = _dream(draw, batch, context, horizon)
+        likely = f"something goes wrong for a batch of {batch}, a context of {context} and a horizon of {horizon}"
+        expect_close(answer(*args), reference.rollout_with_memory(*args), likely)
+
+
 def _sampling(draw: Draw, rows: int = 40, temperature: float = 0.7) -> tuple:
     """Uniform numbers kept off the steps of the cumulative weights, where rounding would decide."""
     _, logits, mean, std = _mixture(draw, rows, components=4, dims=2)
@@ -617,139 +753,3 @@ def _(answer: Callable, draw: Draw) -> None:
         args = (logits, mean, std, _off_the_steps(draw, logits / 0.8), draw.normal(*shape, dims), 0.8)
         likely = f"something goes wrong for batch shape {shape}, K = {components}, D = {dims}"
         expect_close(answer(*args), reference.mixture_sample(*args), likely)
-
-
-Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-def _memory_step(draw: Draw, hidden: int = 4, obs: int = 2, action: int = 1) -> Step:
-    keep, look, push = (draw.normal(n, hidden, std=0.7) for n in (hidden, obs, action))
-    read, hold = draw.normal(hidden, obs), draw.normal(obs, obs, std=0.5)
-
-    def step(h: Tensor, z: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        h = torch.tanh(h @ keep + z @ look + a @ push)
-        return h, h @ read + z @ hold
-
-    return step
-
-
-def _dream(draw: Draw, batch: int = 3, context: int = 4, horizon: int = 5) -> tuple:
-    step = _memory_step(draw)
-    return step, draw.normal(batch, 4), draw.normal(batch, context, 2), draw.normal(batch, context - 1 + horizon, 1)
-
-
-rollout_with_memory = Exercise(
-    reference=reference.rollout_with_memory,
-    lesson=LESSON,
-    points=3,
-    minutes=15,
-    difficulty=3,
-    hints=(
-        "One loop over all actions. What differs between listening and dreaming is only which observation goes in.",
-        "While t is below C the real obs[:, t] goes in; after that the prediction of the step before. The memory is "
-        "handed on in both.",
-        "Keep every prediction in a list. The first C - 1 of them are of observations you were shown: leave those out "
-        "before torch.stack(..., dim=1).",
-    ),
-    example=_dream,
-)
-
-
-def _run(step: Step, memory: Tensor, obs: list[Tensor], actions: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The memory and the last prediction after real observations and their actions."""
-    predicted = obs[0]
-    for z, a in zip(obs, actions, strict=True):
-        memory, predicted = step(memory, z, a)
-    return memory, predicted
-
-
-@rollout_with_memory.case("the first prediction follows the whole context")
-def _(answer: Callable, draw: Draw) -> None:
-    step, memory, obs, actions = _dream(draw)
-    seen, taken = list(obs.unbind(1)), list(actions.unbind(1))
-    listened, wanted = _run(step, memory, seen, taken[:4])
-    blind_memory, blind = memory, seen[0]
-    for a in taken[:4]:
-        blind_memory, blind = step(blind_memory, blind, a)
-    expect_close(
-        answer(step, memory, obs, actions)[:, 0],
-        wanted,
-        "[:, 0] should come after obs[:, 0] ... obs[:, 3], each with the action taken there",
-        mistakes={
-            "only the last observation counts: is the memory handed on, so that it hears all of the context?": step(
-                memory, seen[3], taken[3]
-            )[1],
-            "the context is dreamed, too: while there are real observations, they go in": blind,
-            "the last observation goes in twice: step has already heard it": step(listened, seen[3], taken[3])[1],
-            "the context's actions are one step early": _run(step, memory, seen, taken[1:5])[1],
-            "the context's actions are one step late": _run(
-                step, memory, seen, [torch.zeros_like(taken[0]), *taken[:3]]
-            )[1],
-            "the first future action is the first action of all": step(
-                _run(step, memory, seen[:3], taken[:3])[0], seen[3], taken[0]
-            )[1],
-            "this is the second prediction: the first is missing": step(listened, wanted, taken[4])[1],
-            "this predicts what you were shown: the context's own predictions do not belong in the result": _run(
-                step, memory, seen[:1], taken[:1]
-            )[1],
-            "the last observation of the context is never used": _run(step, memory, seen[:3], taken[:3])[1],
-            "the memory you are given is not used: it is where the dream begins": _run(
-                step, torch.zeros_like(memory), seen, taken[:4]
-            )[1],
-        },
-    )
-
-
-@rollout_with_memory.case("each prediction is fed back, with the next memory and the next action")
-def _(answer: Callable, draw: Draw) -> None:
-    step, memory, obs, actions = _dream(draw)
-    seen, taken = list(obs.unbind(1)), list(actions.unbind(1))
-    listened, first = _run(step, memory, seen, taken[:4])
-    expect_close(
-        answer(step, memory, obs, actions)[:, 1],
-        step(listened, first, taken[4])[1],
-        "[:, 1] should be what step says from the memory after [:, 0], from [:, 0] itself, and the fifth action",
-        mistakes={
-            "the last real observation goes in again: feed the prediction back": step(listened, seen[3], taken[4])[1],
-            "the memory stands still after the context": step(
-                _run(step, memory, seen[:3], taken[:3])[0], first, taken[4]
-            )[1],
-            "the memory is the one you were given: hand the new one on": step(memory, first, taken[4])[1],
-            "the same action again: the next one is due": step(listened, first, taken[3])[1],
-            "the actions start from the front again: the future's come after the context's": step(
-                listened, first, taken[1]
-            )[1],
-            "the memory is wiped: hand it on": step(torch.zeros_like(memory), first, taken[4])[1],
-        },
-    )
-
-
-@rollout_with_memory.case("the last prediction uses the last action")
-def _(answer: Callable, draw: Draw) -> None:
-    step, memory, obs, actions = _dream(draw)
-    h, z = _run(step, memory, list(obs.unbind(1)), list(actions[:, :4].unbind(1)))
-    for action in actions[:, 4:].unbind(1):
-        h, z = step(h, z, action)
-    likely = "eight actions and four observations give five predictions, the last from the last action"
-    expect_close(answer(step, memory, obs, actions)[:, -1], z, likely)
-
-
-@rollout_with_memory.case("gradients run back to the first observation and the first action")
-def _(answer: Callable, draw: Draw) -> None:
-    step, memory, obs, actions = _dream(draw)
-    inputs = {"memory": memory, "obs": obs, "actions": actions}
-    for part in inputs.values():
-        part.requires_grad_()
-    likely = "is something detached, or computed under no_grad, on the way?"
-    came = gradients(answer(step, memory, obs, actions), inputs, likely)
-    wanted = gradients(reference.rollout_with_memory(step, memory, obs, actions), inputs)
-    for name in inputs:
-        expect_close(came[name], wanted[name], f"the gradient of {name} is cut off in part: {likely}")
-
-
-@rollout_with_memory.case("works for a context of one, a horizon of one, one row, and other sizes", hidden=True)
-def _(answer: Callable, draw: Draw) -> None:
-    for batch, context, horizon in [(2, 1, 4), (3, 5, 1), (1, 2, 3), (2, 1, 1), (4, 2, 9)]:
-        args = _dream(draw, batch, context, horizon)
-        likely = f"something goes wrong for a batch of {batch}, a context of {context} and a horizon of {horizon}"
-        expect_close(answer(*args), reference.rollout_with_memory(*args), likely)
