@@ -38,6 +38,11 @@ METHODS = {
     "autoencoder": ("#E69F00", "--"),
     "mean frame": ("#999999", ":"),
     "pixel model": ("#E69F00", "--"),
+    "GRU": ("#0072B2", "-"),
+    "memoryless": ("#D55E00", "--"),
+    "memory wiped": ("#E69F00", "-."),
+    "mixture": ("#009E73", "-"),
+    "single Gaussian": ("#CC79A7", "--"),
 }
 
 
