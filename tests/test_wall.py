@@ -16,9 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.banks.proof import all_banks
+from wmcourse.exercises import find
 from wmcourse.grading.mistake import Crashed, Mistake, TimeUp
 from wmcourse.grading.remote import Raised
 from wmcourse.grading.sandbox import exposed
+from wmcourse.grading.verdict import grade_answer
 from wmcourse.grading.wall import ROOT, Peer
 from wmcourse.grading.wire import Blobs, Line, Packer, Unpacker, WireError, tensors_of
 
@@ -85,6 +88,12 @@ def test_tensors_come_out_as_they_went_in(dtype, shape) -> None:
     assert back.dtype == dtype
     assert torch.equal(back, x)
     assert torch.equal(crossed(x.mT if x.dim() > 1 else x), x.mT if x.dim() > 1 else x)
+
+
+def test_a_number_that_is_spread_over_a_shape_crosses() -> None:
+    assert crossed(torch.ones(()).expand(1)).tolist() == [1]
+    assert crossed(torch.ones(()).expand(2, 3)).tolist() == [[1] * 3] * 2
+    assert crossed(torch.arange(6.0)[::2]).tolist() == [0, 2, 4]
 
 
 def test_special_numbers_named_tuples_and_generators_cross() -> None:
@@ -390,3 +399,14 @@ def test_what_is_too_large_is_said_and_the_next_call_works() -> None:
         with pytest.raises(Raised, match="too large"):
             student(5 << 20)
         assert student(3) == "xxx"
+
+
+@pytest.mark.parametrize("bank", all_banks(), ids=lambda bank: bank.id)
+def test_an_answer_gets_the_same_verdict_on_both_sides(bank) -> None:
+    exercise = find(bank.id)
+    for answer in [*bank.rights, *(entry.answer for entry in bank.wrongs[::4])]:
+        here = grade_answer(exercise, answer, seed=3)
+        with other_side(lambda answer=answer: answer, dice=True) as peer:
+            there = grade_answer(exercise, peer.call(ROOT, None, (), {}), seed=3)
+        kinds = [[(case.name, case.kind) for case in verdict.cases] for verdict in (here, there)]
+        assert kinds[0] == kinds[1], f"{answer.__name__}\nhere: {here}\nthere: {there}"

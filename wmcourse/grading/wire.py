@@ -163,8 +163,9 @@ class Packer:
 
 def to_bytes(x: Tensor) -> bytes:
     """A tensor's numbers, row by row."""
-    plain = x.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    return plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    flat = x.detach().cpu().resolve_conj().resolve_neg().reshape(-1)
+    # A copy: a tensor of one number may have a stride of 0, which no view as bytes takes.
+    return flat.clone(memory_format=torch.contiguous_format).view(torch.uint8).numpy().tobytes()
 
 
 class Blobs:
