@@ -144,7 +144,27 @@ def observe_step(
     return State(deter, model.draw(posterior, noise)), posterior
 
 
-def imagine(
+def observe(model: RSSM, embed: Tensor, action: Tensor, first: Tensor, noise: Tensor) -> Beliefs:
+    """Watch a sequence: `observe_step` once for each observation, from nothing.
+
+    Args:
+        model: gives `initial`, `transition`, `posterior`, `prior` and `draw`.
+        embed: of the observations, (B, T, E).
+        action: action[:, t] is taken after obs[:, t], (B, T, A).
+        first: true where an episode starts, (B, T) bool.
+        noise: for the draws, (B, T, S).
+    """
+    before = previous(action, first)
+    state, states, posteriors = model.initial(len(embed)), [], []
+    for t in range(embed.shape[1]):
+        state, posterior = observe_step(model, state, before[:, t], embed[:, t], first[:, t], noise[:, t])
+        states.append(state)
+        posteriors.append(posterior)
+    deter, stoch = (torch.stack(parts, 1) for parts in zip(*states, strict=True))
+    return Beliefs(State(deter, stoch), torch.stack(posteriors, 1), model.prior(deter))
+
+
+def imagine_ahead(
     model: RSSM, state: State, actions: Tensor | Callable[[Tensor], Tensor], noise: Tensor
 ) -> tuple[State, Tensor]:
     """Dream on from `state` without seeing: act, h' = f(h, z, a), z' ~ p(z' | h'), H times.
@@ -244,14 +264,7 @@ class RSSM(nn.Module):
 
     def observe(self, embed: Tensor, action: Tensor, first: Tensor, noise: Tensor) -> Beliefs:
         """Watch a sequence. embed (B, T, E), action (B, T, A), first (B, T) bool, noise (B, T, S)."""
-        before = previous(action, first)
-        state, states, posteriors = self.initial(len(embed)), [], []
-        for t in range(embed.shape[1]):
-            state, posterior = observe_step(self, state, before[:, t], embed[:, t], first[:, t], noise[:, t])
-            states.append(state)
-            posteriors.append(posterior)
-        deter, stoch = (torch.stack(parts, 1) for parts in zip(*states, strict=True))
-        return Beliefs(State(deter, stoch), torch.stack(posteriors, 1), self.prior(deter))
+        return observe(self, embed, action, first, noise)
 
 
 class WorldModel(nn.Module):
