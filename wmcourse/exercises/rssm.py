@@ -752,6 +752,14 @@ def _(answer: Callable, draw: Draw) -> None:
         expect_close(grads[name], right, f"d loss / d {name} has another size than its share", tolerance=1e-5)
 
 
+@rssm_loss.case("beta is the price of a nat, whatever it is", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    *logs, kl, known, _ = _loss_inputs(draw)
+    free = answer(*logs, kl, known, 0.0).detach()
+    for beta in (0.1, 1.0, 2.5):
+        expect_close(answer(*logs, kl, known, beta), free + beta * kl.detach(), f"something goes wrong at beta {beta}")
+
+
 @rssm_loss.case("twice the batch, or twice the time, costs the same", hidden=True)
 def _(answer: Callable, draw: Draw) -> None:
     *logs, kl, known, beta = _loss_inputs(draw)
