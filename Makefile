@@ -1,4 +1,4 @@
-# make lab · make test · make notebooks (LESSON=03 for one) · make kills · make lint
+# make lab · make test · make notebooks (LESSON=03 for one) · make kills · make lint · make bench (ROUNDS=30)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +24,11 @@ kills: .venv/installed-test
 lint: .venv/installed-test
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright
 
+# With the peers, in an environment of their own: .venv-bench/bin/python -m pip install --editable ".[bench]"
+ROUNDS ?= 30
+bench: .venv/installed
+	$(or $(wildcard .venv-bench/bin/python),$(BIN)/python) -m bench.rssm --threads 1 2 --rounds $(ROUNDS)
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -36,4 +41,4 @@ lint: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch .venv/installed $@
 
-.PHONY: lab test notebooks kills lint
+.PHONY: lab test notebooks kills lint bench
