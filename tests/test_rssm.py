@@ -117,6 +117,19 @@ def test_every_way_to_observe_agrees_in_values_and_gradients(given: Given, defer
     assert all(torch.allclose(x, y, rtol=1e-9, atol=1e-11) for x, y in pairs)
 
 
+def test_a_latent_that_draws_nothing_has_a_gradient_too() -> None:
+    class Nothing(Gaussian):
+        def draw(self, parameters: Tensor, noise: Tensor) -> Tensor:
+            return torch.zeros_like(noise)
+
+    given = Given(Nothing(4))
+    ways = (given.model.observe, lambda *parts: rssm.observe(given.model, *parts))
+    parts = given.embed, given.action, given.first, given.noise
+    weights = [given.model.gru_deter.weight, given.model.posterior_head.weight]
+    one, other = (torch.autograd.grad(flat(way(*parts)).square().sum(), weights) for way in ways)
+    assert all(torch.allclose(x, y) for x, y in zip(one, other, strict=True))
+
+
 def test_in_single_precision_they_agree_to_one_in_100_000() -> None:
     torch.manual_seed(0)
     generator, model = torch.Generator().manual_seed(0), RSSM(RSSMConfig(A, E, 32, 32, Gaussian(8)))

@@ -134,6 +134,14 @@ def slopes(function: Callable[..., Tensor], *inputs: Tensor) -> tuple[Tensor, ..
         return torch.autograd.grad(function(*inputs).sum(), inputs)
 
 
+def pull_back(draw: Draw, parameters: Tensor, noise: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of a draw's parameters, (B, P), given that of the draw, (B, S)."""
+    with torch.enable_grad():
+        parameters = parameters.detach().requires_grad_()
+        z = draw(parameters, noise)
+    return torch.autograd.grad(z, parameters, gradient)[0] if z.requires_grad else torch.zeros_like(parameters)
+
+
 class DeferredGradients(torch.autograd.Function):
     """`run` with the quick way back: h, (T, B, D), z, (T, B, S), and the posterior's parameters, (T, B, P)."""
 
@@ -157,11 +165,8 @@ class DeferredGradients(torch.autograd.Function):
         # From here on x, y, inputs and deters turn from slopes into gradients, step by step and in place.
         deter, stoch, starts = torch.zeros_like(carried[0]), torch.zeros_like(noise[0]), first.any(1).tolist()
         for t in reversed(range(len(x))):
-            with torch.enable_grad():
-                parameters = trace.parameters[t].detach().requires_grad_()
-                z = ctx.draw(parameters, noise[t])
-            (head,) = torch.autograd.grad(z, parameters, by_stoch[t] + stoch)
-            torch.add(head, by_parameters[t], out=heads[t])  # (B, P)
+            by_draw = pull_back(ctx.draw, trace.parameters[t], noise[t], by_stoch[t] + stoch)
+            torch.add(by_draw, by_parameters[t], out=heads[t])  # (B, P)
             y[t] *= heads[t] @ w.head  # (B, H)
             deter = torch.addmm(by_deter[t] + deter, y[t], w.posterior)  # (B, D): the whole gradient of h_t
             inputs[t].unflatten(-1, (3, -1)).mul_(deter[:, None])  # (B, 3 D)
@@ -175,20 +180,14 @@ class DeferredGradients(torch.autograd.Function):
         def product(gradient: Tensor, into: Tensor) -> Tensor:
             return gradient.flatten(0, 1).T @ into.flatten(0, 1)  # (outputs, T B) (T B, inputs)
 
-        return (
-            None,
-            x,
-            y,
-            None,
-            None,
-            *Weights(
-                product(x, trace.stoch_before),
-                product(inputs, F.silu(trace.x)),
-                inputs.sum((0, 1)),
-                product(deters, trace.deter_before),
-                deters.sum((0, 1)),
-                product(y, trace.deter),
-                product(heads, F.silu(trace.y)),
-                heads.sum((0, 1)),
-            ),
+        by_weights = Weights(
+            stoch=product(x, trace.stoch_before),
+            inputs=product(inputs, F.silu(trace.x)),
+            inputs_bias=inputs.sum((0, 1)),
+            deter=product(deters, trace.deter_before),
+            deter_bias=deters.sum((0, 1)),
+            posterior=product(y, trace.deter),
+            head=product(heads, F.silu(trace.y)),
+            head_bias=heads.sum((0, 1)),
         )
+        return None, x, y, None, None, *by_weights  # of draw, led, seen, noise, first and the weights
