@@ -24,7 +24,8 @@ kills: .venv/installed-test
 lint: .venv/installed-test
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright
 
-# With the peers, in an environment of their own: .venv-bench/bin/python -m pip install --editable ".[bench]"
+# The peers, in an environment of their own: python3 -m venv .venv-bench, then with its pip
+# install --editable ".[bench]" and install --no-deps mbrl. Without them only this package is measured.
 ROUNDS ?= 30
 bench: .venv/installed
 	$(or $(wildcard .venv-bench/bin/python),$(BIN)/python) -m bench.rssm --threads 1 2 --rounds $(ROUNDS)
