@@ -151,7 +151,7 @@ def train(variant: str, replay: Replay, seed: int, steps: int) -> rssm.WorldMode
         batch = batch._replace(obs=frames_to_float(batch.obs), action=shown(variant, batch.action))
         return model.loss(batch, model.rssm.latent.noise((BATCH, LENGTH), generator), free=0.0)[0]
 
-    fit(model.parameters(), loss, steps=steps, learning_rate=3e-3, label=f"{variant}, seed {seed}")
+    fit(model.parameters(), loss, steps=steps, learning_rate=6e-3, label=f"{variant}, seed {seed}")
     return model.requires_grad_(False)
 
 
@@ -238,7 +238,7 @@ def evaluate(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--variants", nargs="*", default=list(LATENTS))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()

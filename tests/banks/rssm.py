@@ -470,14 +470,14 @@ def with_the_posterior_after(model, embed, action, first, noise):
 
 @observe.right
 def growing_with_cat(model, embed, action, first, noise):
-    state, whole = model.initial(len(embed)), None
+    state, whole = model.initial(len(embed)), []
     for t in range(embed.shape[1]):
         led = _led(action, first)[:, t]
         h = model.transition(*_forget(first[:, t], *state), led)
         q = model.posterior(h, embed[:, t])
         state = (h, model.draw(q, noise[:, t]))
         new = [part[:, None] for part in (*state, q)]
-        whole = new if whole is None else [torch.cat(pair, 1) for pair in zip(whole, new, strict=True)]
+        whole = [torch.cat(pair, 1) for pair in zip(whole, new, strict=True)] if whole else new
     return (whole[0], whole[1]), whole[2], model.prior(whole[0])
 
 
@@ -719,7 +719,7 @@ ONE, CHAIN, POLICY = "one step: act", "follows from the one dreamed", "a policy 
 
 
 def _act(actions, k, h, z):
-    return actions(torch.cat([h, z], -1)) if callable(actions) else actions[:, k]
+    return actions[:, k] if isinstance(actions, torch.Tensor) else actions(torch.cat([h, z], -1))
 
 
 def _roll(model, state, actions, noise, step):
@@ -789,7 +789,7 @@ def _(model, state, actions, noise):
 @imagine_ahead.wrong("starts every step from the start", CHAIN, "hand the state on")
 def _(model, state, actions, noise):
     step = _next(model)
-    return _roll(model, state, actions, noise, lambda h, z, a, n: step(*state, a, n))
+    return _roll(model, state, actions, noise, lambda h, z, a, n: step(state[0], state[1], a, n))
 
 
 @imagine_ahead.wrong("repeats the first action", CHAIN, "first action is taken at every step")
@@ -817,9 +817,8 @@ def _(model, state, actions, noise):
 
 @imagine_ahead.wrong("asks the policy once", POLICY, "about the start only")
 def _(model, state, actions, noise):
-    if callable(actions):
-        actions = actions(torch.cat(list(state), -1))[:, None].expand(-1, noise.shape[1], -1)
-    return _roll(model, state, actions, noise, _next(model))
+    once = torch.stack([actions(torch.cat(list(state), -1))] * noise.shape[1], 1) if callable(actions) else actions
+    return _roll(model, state, once, noise, _next(model))
 
 
 @imagine_ahead.wrong("hands the policy z before h", POLICY, "h comes first")
@@ -889,7 +888,7 @@ def by_recursion(model, state, actions, noise):
     action = _act(actions, 0, h, z)
     h = model.transition(h, z, action)
     z = model.draw(model.prior(h), noise[:, 0])
-    first = [part[:, None] for part in (h, z, action)]
+    first = [part.unsqueeze(1) for part in (h, z, action)]
     if noise.shape[1] == 1:
         return (first[0], first[1]), first[2]
     rest = actions if callable(actions) else actions[:, 1:]

@@ -678,9 +678,8 @@ rssm_loss = Exercise(
 
 @rssm_loss.case("likelihoods are rewarded, the KL is paid for")
 def _(answer: Callable, draw: Draw) -> None:
-    log_obs, log_reward, log_continue, kl, known, beta = (
-        x.detach() if isinstance(x, Tensor) else x for x in _loss_inputs(draw)
-    )
+    *tensors, beta = _loss_inputs(draw)
+    log_obs, log_reward, log_continue, kl, known = (x.detach() for x in tensors)
     known = torch.ones_like(known)
     o, r, c = log_obs.mean(), log_reward.mean(), log_continue.mean()
     expect_close(
@@ -711,9 +710,8 @@ def _(answer: Callable, draw: Draw) -> None:
 
 @rssm_loss.case("a first observation has no reward and no end, but it has a picture")
 def _(answer: Callable, draw: Draw) -> None:
-    log_obs, log_reward, log_continue, kl, known, beta = (
-        x.detach() if isinstance(x, Tensor) else x for x in _loss_inputs(draw)
-    )
+    *tensors, beta = _loss_inputs(draw)
+    log_obs, log_reward, log_continue, kl, known = (x.detach() for x in tensors)
     o, r, c, n = log_obs, log_reward, log_continue, known
     share = n.mean()
     expect_close(
