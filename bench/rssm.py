@@ -5,7 +5,7 @@
 The contenders take turns, round by round, so that whatever else the machine does meets all of them alike. Reported are
 medians, the best, and the median over rounds of the ratio to `wmcourse, quick` in the same round, by the clock on the
 wall and by the processor's (which other work on the machine disturbs less). The share of the machine's peak (a product
-of two 1024 x 1024 matrices, also taking its turn) compares best with best.
+of two 1024 x 1024 matrices, also taking its turn) compares the best CPU times.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def multiply_adds(sizes: Sizes) -> int:
 
 def rows(task: str, threads: int, times: Times, flops: float | None) -> list[dict[str, str]]:
     """The table's lines for one task."""
-    peak = 2 * 1024**3 / min(wall for wall, _ in times["matrix product"])
+    peak = 2 * 1024**3 / min(cpu for _, cpu in times["matrix product"])  # of one core
     table = []
     for name, measured in times.items():
         if name == "matrix product":
@@ -119,7 +119,7 @@ def rows(task: str, threads: int, times: Times, flops: float | None) -> list[dic
             statistics.median(mine[clock] / quick[clock] for mine, quick in zip(measured, times[QUICK], strict=True))
             for clock in (0, 1)
         ]
-        share = f"{flops / min(walls) / peak:.2f}" if flops else ""
+        share = f"{flops / min(cpus) / peak:.2f}" if flops else ""
         milliseconds = (statistics.median(walls), min(walls), statistics.median(cpus))
         cells = (
             task,
@@ -179,10 +179,10 @@ def draw(table: list[dict[str, str]], grown: dict[str, tuple[Sequence[int], list
     threads = sorted({row["threads"] for row in shown})
     names = [row["who"] for row in shown if row["threads"] == threads[0]]
     for k, (count, shade) in enumerate(zip(threads, ("#0072B2", "#E69F00"), strict=False)):
-        medians = [float(row["median ms"]) for row in shown if row["threads"] == count]
+        medians = [float(row["median CPU ms"]) for row in shown if row["threads"] == count]
         places = [i + 0.4 * k for i in range(len(medians))]
         axes[0].barh(places, medians, height=0.38, color=shade, label=f"{count} thread(s)")
-    axes[0].set(yticks=[i + 0.2 for i in range(len(names))], yticklabels=names, xlabel="training step, ms (median)")
+    axes[0].set(yticks=[i + 0.2 for i in range(len(names))], yticklabels=names, xlabel="training step, CPU ms (median)")
     axes[0].invert_yaxis()
     axes[0].legend(loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=2)
     units = {"T": "T, steps of a sequence", "B": "B, sequences", "H": "H, steps dreamed"}
