@@ -191,7 +191,7 @@ def draw(table: list[dict[str, str]], grown: dict[str, tuple[Sequence[int], list
         axis.plot(values, milliseconds, "o", color="#0072B2", label="measured (best of CPU time)")
         axis.plot(values, [intercept + slope * v for v in values], "--", color="#999999", label=f"{slope:.2f} ms each")
         axis.set(xlabel=units[letter], ylabel="CPU ms, one thread", ylim=(0, None), xlim=(0, None))
-        axis.legend()
+        axis.legend(loc="lower right")
     fig.savefig(path, dpi=120)
 
 
