@@ -188,10 +188,10 @@ def draw(table: list[dict[str, str]], grown: dict[str, tuple[Sequence[int], list
     units = {"T": "T, steps of a sequence", "B": "B, sequences", "H": "H, steps dreamed"}
     for axis, (letter, (values, milliseconds)) in zip(axes[1:], grown.items(), strict=True):
         slope, intercept = statistics.linear_regression(values, milliseconds)
-        axis.plot(values, milliseconds, "o", color="#0072B2", label="measured (best of CPU time)")
+        axis.plot(values, milliseconds, "o", color="#0072B2", label="best of CPU time")
         axis.plot(values, [intercept + slope * v for v in values], "--", color="#999999", label=f"{slope:.2f} ms each")
         axis.set(xlabel=units[letter], ylabel="CPU ms, one thread", ylim=(0, None), xlim=(0, None))
-        axis.legend(loc="lower right")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8)
     fig.savefig(path, dpi=120)
 
 
