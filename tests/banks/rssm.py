@@ -446,6 +446,24 @@ def _(model, embed, action, first, noise):
     return (h, z), q, model.prior(h)
 
 
+@observe.wrong("puts the mean into the memory and returns the draw", WALKS, "each step should start")
+def _(model, embed, action, first, noise):
+    led, state, out = _led(action, first), model.initial(len(embed)), []
+    for t in range(embed.shape[1]):
+        h = model.transition(*_forget(first[:, t], *state), led[:, t])
+        q = model.posterior(h, embed[:, t])
+        state = (h, model.draw(q, torch.zeros_like(noise[:, t])))
+        out.append((h, model.draw(q, noise[:, t]), q))
+    h, z, q = (torch.stack(part, 1) for part in zip(*out, strict=True))
+    return (h, z), q, model.prior(h)
+
+
+@observe.wrong("keeps the prior from training h", "back through time", "carries no gradient")
+def _(model, embed, action, first, noise):
+    (h, z), q, _ = _watch(model, embed, _led(action, first), first, noise)
+    return (h, z), q, model.prior(h.detach())
+
+
 @observe.right
 def with_the_prior_inside(model, embed, action, first, noise):
     h, z = model.initial(embed.size(0))
@@ -684,6 +702,17 @@ def _(log_obs, log_reward, log_continue, kl, known, beta=1.0):
 @rssm_loss.wrong("turns known around", SIGNS, "came:")
 def _(log_obs, log_reward, log_continue, kl, known, beta=1.0):
     return beta * kl - (log_obs + (1 - known) * (log_reward + log_continue)).mean()
+
+
+@rssm_loss.wrong("takes beta for a switch", "beta is the price", "goes wrong at beta 1.0")
+def _(log_obs, log_reward, log_continue, kl, known, beta=1.0):
+    price = beta * kl if beta < 1 else 0 * kl
+    return price - (log_obs + known * (log_reward + log_continue)).mean()
+
+
+@rssm_loss.wrong("weighs the KL by what is known", MASK, "known weighs the KL")
+def _(log_obs, log_reward, log_continue, kl, known, beta=1.0):
+    return beta * kl * known.mean() - (log_obs + known * (log_reward + log_continue)).mean()
 
 
 @rssm_loss.wrong("detaches the reward", SHARE, "do not reach log_reward")
