@@ -1,4 +1,4 @@
-# make lab · make test · make notebooks (LESSON=03 for one) · make kills · make lint
+# make lab · make test · make notebooks (LESSON=03 for one) · make kills · make lint · make bench (ROUNDS=30)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +24,12 @@ kills: .venv/installed-test
 lint: .venv/installed-test
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright
 
+# The peers, in an environment of their own: python3 -m venv .venv-bench, then with its pip
+# install --editable ".[bench]" and install --no-deps mbrl. Without them only this package is measured.
+ROUNDS ?= 30
+bench: .venv/installed
+	$(or $(wildcard .venv-bench/bin/python),$(BIN)/python) -m bench.rssm --threads 1 2 --rounds $(ROUNDS)
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -36,4 +42,4 @@ lint: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch .venv/installed $@
 
-.PHONY: lab test notebooks kills lint
+.PHONY: lab test notebooks kills lint bench

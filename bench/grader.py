@@ -2,7 +2,7 @@
 
     python -m bench.grader --handins 12 --rounds 3           writes bench/results/grader.md
 
-Everything is honest: lesson NN's executed solution, handed in under many names. Rounds are interleaved and the medians of
+Everything is honest: a lesson's executed solution, handed in under many names. Rounds are interleaved and medians of
 their ratios reported, since the machine may have other things to do.
 """
 

@@ -18,7 +18,7 @@ from wmcourse.exercises import catalogue
 from wmcourse.grading.records import REASONS
 
 EVERYONE = [*WITNESSES, *corpus()]  # graded in the order of their names, which spreads the witnesses
-PROCESS_ONLY = [case for case in corpus("hostile patches cheats forgeries callbacks") if case.needs == "any"]
+PROCESS_ONLY = [case for case in corpus("hostile patches forgeries") if case.needs == "any"]
 OPTIONS = ("--jobs", "2", "--seed", "7")
 RESULT_BYTES = 500_000  # of one student's row
 no_bubblewrap = shutil.which("bwrap") is None
@@ -93,7 +93,7 @@ def test_nothing_is_left_running_written_or_called(batch: Batch) -> None:
 
 @needs_bubblewrap
 def test_the_batch_ends_within_its_limits_and_its_memory(batch: Batch) -> None:
-    assert batch.seconds < 400
+    assert batch.seconds < 900  # a quiet machine with two cores takes a sixth of that
     assert batch.peak < 3 << 30
 
 

@@ -8,7 +8,9 @@ from tests.handins.honest import WITNESSES
 __all__ = ["WITNESSES", "HandInCase", "canaries", "corpus"]
 
 
-MODULES = "honest disorder damaged archives names hostile greed patches cheats searches forgeries callbacks escapes"
+MODULES = (
+    "honest disorder damaged archives names hostile greed patches cheats searches forgeries callbacks classes escapes"
+)
 
 
 def corpus(names: str = MODULES) -> list[HandInCase]:

@@ -51,7 +51,7 @@ class Batch:
 
 
 def grade_all(
-    root: Path, cases: Iterable[HandInCase], *options: str, limit: float = 600, env: dict[str, str] | None = None
+    root: Path, cases: Iterable[HandInCase], *options: str, limit: float = 1200, env: dict[str, str] | None = None
 ) -> Batch:
     """Build the cases below `root` and grade them with `wmcourse grade handins --out results OPTIONS`."""
     handins, results = root / "handins", root / "results"

@@ -137,7 +137,7 @@ def stem(source: str) -> str:
 
 
 def renamed(source: str, id: str) -> str:
-    """A function's source under another name, without decorators."""
+    """A function's or a class's source under another name, without decorators."""
     source = re.sub(r"\A(?:@.*\n)+", "", source)
-    name = re.match(r"def (\w+)", source)
+    name = re.match(r"(?:def|class) (\w+)", source)
     return re.sub(rf"\b{name[1]}\b", id, source) if name else source

@@ -185,6 +185,7 @@ HALF = {id: RIGHT_03[id] for id in IDS[:2]} | {id: WRONG_03[id] for id in IDS[2:
 
 CASES = [
     _solved("lesson 04 as in the bank", "04", style=0),
+    _solved("lessons 05 and 06 as in the bank", "05", "06", style=0),
     _executed("the solutions, executed"),
     _variant("odd styles", ODD_STYLES, before=[DECORATED]),
     _variant("renamed imports", RENAMED, before=["from torch import *", "import torch as t", "from torch import nn"]),

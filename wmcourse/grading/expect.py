@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,8 @@ def difference(value: Tensor, wanted: Tensor) -> tuple[float, str]:
     gap = torch.where(gap.isnan(), torch.inf, gap)
     if value.dim() == 0:
         return gap.item(), f"yours {value.item():.4g}, wanted {wanted.item():.4g}"
-    at = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape))
+    # Numpy's, since torch's own loads sympy at its first use: seconds, in the middle of a learner's first verdict.
+    at = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), tuple(gap.shape)))
     where = f"at {list(at)}: yours {float(value[at]):.4g}, wanted {float(wanted[at]):.4g}"
     return gap.max().item(), f"largest difference {gap.max().item():.3g} {where}"
 
