@@ -3,7 +3,7 @@
     python solutions/runs/07_open_loop.py            # all variants, seeds 0 to 4
     python solutions/runs/07_open_loop.py --seeds 1 --steps 200 --out quick.json
 
-Writes one JSON file beside itself: per variant and seed the errors over the horizon and the answer to a counterfactual
+Writes one JSON file into the package (wmcourse/runs), where the lesson finds it: per variant and seed the errors over the horizon and the answer to a counterfactual
 action swap. A run that is in the file already is not made again.
 """
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+import wmcourse
 from wmcourse import rssm
 from wmcourse.elbo import gaussian_log_likelihood
 from wmcourse.encoder_decoder import MLPDecoder, MLPEncoder, fit_probe, frames_to_float
@@ -240,7 +241,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--variants", nargs="*", default=list(LATENTS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument(
+        "--out", type=Path, default=Path(wmcourse.__file__).parent / "runs" / "07_open_loop.json"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     replay, state = film(TRAIN, 0)

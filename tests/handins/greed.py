@@ -70,9 +70,9 @@ CASES = [
         "disk bomb",
         {
             "leave_one_out": """
-                import os, tempfile
+                import os
                 written = 0
-                for folder in sorted({tempfile.gettempdir(), "/tmp", "/dev/shm", os.getcwd(), os.path.expanduser("~")}):
+                for folder in sorted({"/tmp", "/var/tmp", "/dev/shm", os.getcwd(), os.path.expanduser("~")}):
                     for i in range(40):
                         try:
                             with open(f"{folder}/WRITTEN_BY_A_HANDIN-{i}", "wb", buffering=0) as file:

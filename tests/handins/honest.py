@@ -176,7 +176,7 @@ WITNESSES = [
     _solved("emmy, as the bank", "03", style=0),
     _solved("grace, lesson 04", "04"),
     _solved("noor, lesson 01", "01", style=1),
-    _solved("yuki, three lessons", "00", "03", "04", style=9),
+    _solved("yuki, three lessons", "00", "03", "04", style=1),
 ]
 
 
