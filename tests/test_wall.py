@@ -255,6 +255,53 @@ def test_a_function_of_ours_is_called_from_there_and_gradients_go_through_both()
     assert torch.allclose(weight.grad, slopes[1])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("how", ["backward", "grad"])
+def test_gradients_reach_the_weights_of_a_function_of_ours(how) -> None:
+    policy, world = nn.Linear(3, 2), nn.Linear(5, 3)
+
+    def imagine(policy: Any, step: Any, obs: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
+        total = 0
+        for _ in range(horizon):
+            action = policy(obs)
+            obs = step(obs, action.tanh())
+            total = total + obs.square().sum() + action.sum()
+        return total, obs
+
+    def step(obs: Tensor, action: Tensor) -> Tensor:
+        return torch.tanh(world(torch.cat([obs, action], -1)))
+
+    weights = [*policy.parameters(), *world.parameters()]
+    obs = torch.randn(4, 3, requires_grad=True)
+    with remote(imagine) as student:
+        found = []
+        for function in (imagine, student):
+            total, last = function(policy, step, obs, 5)
+            loss = total * 0.1 + last.sum()
+            if how == "grad":
+                found.append(torch.autograd.grad(loss, [obs, *weights]))
+            else:
+                policy.zero_grad()
+                world.zero_grad()
+                obs.grad = None
+                loss.backward()
+                found.append([x.grad for x in (obs, *weights)])
+    for here, there in zip(*found, strict=True):
+        assert torch.allclose(here, there, atol=1e-6)
+
+
+def test_what_an_answer_pulls_by_itself_leaves_no_gradient_in_our_weights() -> None:
+    weight = torch.ones(3, requires_grad=True)
+
+    def curious(model: Any, x: Tensor) -> Tensor:
+        y = model(x)
+        y.sum().backward()
+        return y.detach()
+
+    with remote(curious) as student:
+        student(lambda x: x * weight, torch.ones(3, requires_grad=True))
+    assert weight.grad is None
+
+
 class Model(nn.Module):
     """A class that a learner may write."""
 

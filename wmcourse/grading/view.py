@@ -15,7 +15,7 @@ import wmcourse
 from wmcourse.exercises import catalogue
 
 PACKAGE = Path(wmcourse.__file__).parent
-INSIDE = ("mistake", "printed", "confine", "cells", "handin", "wire", "remote", "wall", "inside")
+INSIDE = ("mistake", "printed", "confine", "cells", "handin", "wire", "remote", "crossing", "wall", "inside")
 
 EXERCISES = '''"""While a submission is graded, nothing is checked and no hint is given."""
 

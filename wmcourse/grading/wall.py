@@ -19,7 +19,9 @@ gets a `Remote` that stands for it. So a planner on one side can be handed a mod
 
 Gradients cross, too. Tensors that want a gradient arrive as leaves. The callee keeps the graph from them to its result;
 the caller hangs a `Crossing` into its own graph, whose backward pass asks to pull. A pull under create_graph is itself
-such a crossing, so that second derivatives work. The grader needs not know any of this: to a case,
+such a crossing, so that second derivatives work. Where the callee called functions of the caller's on the way, a policy
+with weights say, the weights that they reached are inputs of the crossing, too, and the pulls that come back during its
+backward pass bring their gradients. The grader needs not know any of this: to a case,
 
     z = student(mean, std, noise); z.sum().backward()
 
@@ -34,14 +36,14 @@ from __future__ import annotations
 
 import math
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from wmcourse.grading.crossing import Crossing, Graph, Kept, leaves_of
 from wmcourse.grading.mistake import EDITED, Mistake, Stopped
 from wmcourse.grading.remote import Raised, Remote, RemoteCallable, line_of, raised, signature_of, text_of
 from wmcourse.grading.wire import Blobs, Line, Packer, Unpacker, WireError, tensors_of, to_bytes
@@ -77,12 +79,13 @@ class Peer:
         self.exposes = exposes or dir
         self._own: dict[int, Any] = {ROOT: root}
         self._numbers: dict[int, int] = {}  # id of an object of ours to its number; _own keeps the object alive
-        self._graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}  # inputs and outputs of calls we answered
+        self._graphs: dict[int, Kept] = {}  # of calls we answered
         self._held = 0  # bytes of them
+        self._reached: list[dict[int, Tensor]] = []  # per question that waits: leaves of ours that answers to it use
+        self._collected: dict[int, Tensor] | None = None  # their gradients, while we wait for a pull
         self._errors: deque[tuple[int, BaseException]] = deque(maxlen=64)
         self._forgotten: list[int] = []  # graphs of the other side that nobody here can pull any more
         self._count = 0
-        self._waiting = 0
 
     # Asking
 
@@ -100,34 +103,42 @@ class Peer:
         """Read an attribute of the other side's object `of`."""
         return self._ask("get", {"of": of, "name": name}, Packer(self._export))
 
-    def pull(self, graph: int, slopes: list[Tensor | None], inputs: list[Tensor]) -> list[Tensor | None]:
-        """The gradients with respect to a call's inputs, given those with respect to its outputs."""
+    def pull(
+        self, graph: Graph, slopes: list[Tensor | None], inputs: list[Tensor]
+    ) -> tuple[list[Tensor | None], list[Tensor | None]]:
+        """The gradients with respect to a call's inputs, and to the leaves of ours that it used, given its outputs'."""
         packer = Packer(self._export)
         packed = [packer.pack(slope) for slope in slopes]
         again = torch.is_grad_enabled()  # in a backward pass this says create_graph
-        return self._ask("pull", {"graph": graph, "slopes": packed, "again": again}, packer, inputs)
+        before, self._collected = self._collected, {}
+        try:
+            pulled = self._ask("pull", {"graph": graph.number, "slopes": packed, "again": again}, packer, inputs)
+            return pulled, [self._collected.get(id(leaf)) for leaf in graph.leaves]
+        finally:
+            self._collected = before
 
     def _ask(self, what: str, question: dict[str, Any], packer: Packer, more: list[Tensor] | None = None) -> Any:
         self._count += 1
         number = self._count
         forgotten, self._forgotten = self._forgotten, []
-        if not self._waiting:
+        if not self._reached:
             self.line.deadline = min(time.monotonic() + self.seconds, self.until)
-        self._waiting += 1
+        self._reached.append({})
         try:
             header = {"ask": what, "number": number, "forget": forgotten, "tensors": packer.rows, **question}
             self.line.send(header, packer.blobs)
             header, blobs = self._reply(number)
         finally:
-            self._waiting -= 1
+            reached = self._reached.pop()
         if "fail" in header:
             raise self._error(header["fail"])
         if header.get("edited"):
             raise Mistake(EDITED, came="an input that is not what it was before the call")
         tensors = tensors_of(header, blobs)
-        sources = [x for x in packer.tensors if x.requires_grad] + [x for x in more or [] if x.requires_grad]
         if header.get("graph") is not None:
-            tensors = self._cross(header["graph"], header["tensors"], tensors, sources)
+            sources = [x for x in (*packer.tensors, *(more or [])) if x.requires_grad]
+            graph = Graph(self, header["graph"], list(reached.values()))
+            tensors = self._cross(graph, header["tensors"], tensors, sources)
         return Unpacker(blobs, self._find, tensors).unpack(header.get("done"))
 
     def _reply(self, number: int) -> tuple[dict[str, Any], Blobs]:
@@ -140,20 +151,17 @@ class Peer:
             else:
                 raise WireError("a reply to something that was not asked")
 
-    def _cross(self, graph: Any, rows: list[Any], tensors: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
+    def _cross(self, graph: Graph, rows: list[Any], tensors: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
         """Put the results of a call into our graph: those that hang on it come out of a `Crossing`."""
-        if not isinstance(graph, int):
-            raise WireError("no number of a graph")
-        token = Graph(self, graph)
-        weakref.finalize(token, self._forgotten_by_us, graph)
         hangs = [bool(row.get("hangs")) and x.requires_grad for row, x in zip(rows, tensors, strict=True)]
         values = [x.detach() for x, on_it in zip(tensors, hangs, strict=True) if on_it]
         anchor = torch.zeros((), requires_grad=True)  # so that a result wants a gradient even where no input does
-        crossed = iter(Crossing.apply(token, values, anchor, *sources))  # type: ignore[misc]
+        crossed = iter(Crossing.apply(graph, values, anchor, *sources, *graph.leaves))  # type: ignore[misc]
         return [next(crossed) if on_it else x for x, on_it in zip(tensors, hangs, strict=True)]
 
-    def _forgotten_by_us(self, graph: int) -> None:
-        self._forgotten.append(graph)
+    def forget(self, number: int) -> None:
+        """Nobody here can pull this graph of the other side's any more; it is told with the next question."""
+        self._forgotten.append(number)
 
     # Answering
 
@@ -182,7 +190,8 @@ class Peer:
 
     def _performed(self, header: dict[str, Any], blobs: Blobs, packer: Packer) -> dict[str, Any]:
         for graph in header.get("forget", []):
-            self._held -= sum(x.nbytes for kept in self._graphs.pop(graph, ()) for x in kept)
+            if graph in self._graphs:
+                self._held -= self._graphs.pop(graph).size
         what, inputs = header["ask"], tensors_of(header, blobs)
         unpacker = Unpacker(blobs, self._find, inputs)
         if what == "pull":
@@ -209,17 +218,27 @@ class Peer:
         return getattr(target, name)
 
     def _pulled(self, header: dict, slopes: list[Tensor], unpacker: Unpacker, packer: Packer) -> dict[str, Any]:
-        inputs, outputs = self._graphs[header["graph"]]
+        kept = self._graphs[header["graph"]]
         wanted = [unpacker.unpack(slope) for slope in header["slopes"]]
-        pairs = [(out, slope) for out, slope in zip(outputs, wanted, strict=True) if slope is not None]
-        again = bool(header["again"])
-        outs, ins = [out for out, _ in pairs], [slope for _, slope in pairs]
-        if again and inputs:
-            found = list(torch.autograd.grad(outs, inputs, ins, allow_unused=True, create_graph=True))
-        else:
-            found = _gradients(outs, ins, inputs)
-        packed = [packer.pack(slope) for slope in found]
-        return {"done": packed, "graph": self._kept([*slopes, *inputs], packer) if again else None}
+        pairs = [(out, slope) for out, slope in zip(kept.outputs, wanted, strict=True) if slope is not None]
+        again, found = bool(header["again"]), []
+        if pairs and (into := [*kept.inputs, *kept.leaves]):
+            outs, ins = zip(*pairs, strict=True)
+            found = torch.autograd.grad(outs, into, ins, allow_unused=True, retain_graph=True, create_graph=again)
+            self._arrived(kept.leaves, found[len(kept.inputs) :])
+        packed = [packer.pack(slope) for slope in (found or [None] * len(kept.inputs))[: len(kept.inputs)]]
+        return {"done": packed, "graph": self._kept([*slopes, *kept.inputs], packer) if again else None}
+
+    def _arrived(self, leaves: list[Tensor], slopes: Sequence[Tensor | None]) -> None:
+        """Gradients of leaves of ours: part of a pull of ours, or of the other side's own backward pass."""
+        for leaf, slope in zip(leaves, slopes, strict=True):
+            if slope is None:
+                continue
+            if self._collected is not None:
+                before = self._collected.get(id(leaf))
+                self._collected[id(leaf)] = slope if before is None else before + slope
+            elif not self._reached:  # as loss.backward() does; what an answer pulls by itself stays with it
+                leaf.grad = slope if leaf.grad is None else leaf.grad + slope
 
     def _kept(self, inputs: list[Tensor], packer: Packer) -> int | None:
         """Keep the graph of a call we answered, if there is one; its number.
@@ -234,9 +253,12 @@ class Peer:
                 outputs.append(x)
         if not outputs:
             return None
+        leaves = [x for x in leaves_of(outputs) if id(x) not in given]
+        if self._reached:
+            self._reached[-1] |= {id(x): x for x in leaves}
         self._count += 1
-        self._graphs[self._count] = kept = [x for x in inputs if x.requires_grad], outputs
-        self._held += sum(x.nbytes for tensors in kept for x in tensors)
+        self._graphs[self._count] = kept = Kept([x for x in inputs if x.requires_grad], outputs, leaves)
+        self._held += kept.size
         if self._held > MAX_HELD or len(self._graphs) > MAX_GRAPHS:
             raise WireError("too many calls whose gradients are still wanted")
         return self._count
@@ -278,46 +300,3 @@ class Peer:
             return raised(self, facts["number"], *(str(facts[key])[:600] for key in ("type", "text", "line")))
         except (KeyError, AttributeError):
             raise WireError("no error") from None
-
-
-class Graph:
-    """The other side's graph of one call; when nothing here refers to it any more, the other side may drop it."""
-
-    def __init__(self, peer: Peer, number: int):
-        self.peer, self.number = peer, number
-
-
-class Crossing(torch.autograd.Function):
-    """A call to the other side as one node of our graph."""
-
-    @staticmethod
-    def forward(ctx: Any, graph: Graph, outputs: list[Tensor], anchor: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Hand on what the call gave."""
-        ctx.graph = graph
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs)
-        return tuple(outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Any, ...]:
-        """Ask the other side to pull the gradient back to the call's inputs."""
-        inputs = list(ctx.saved_tensors)
-        pulled = ctx.graph.peer.pull(ctx.graph.number, list(slopes), inputs)
-        if not isinstance(pulled, list) or len(pulled) != len(inputs):
-            raise WireError("not one gradient for each input")
-        for slope, x in zip(pulled, inputs, strict=True):
-            if slope is not None and (not isinstance(slope, Tensor) or slope.shape != x.shape):
-                raise WireError("a gradient that is not of its input's shape")
-        return None, None, None, *pulled
-
-
-def _gradients(outputs: list[Tensor], slopes: list[Tensor], inputs: list[Tensor]) -> list[Tensor | None]:
-    """The gradients of the inputs; those of parameters are left in the parameters, as loss.backward() does."""
-    for x in inputs:
-        x.grad = None
-    if outputs:
-        torch.autograd.backward(outputs, slopes, retain_graph=True)
-    found = [x.grad for x in inputs]
-    for x in inputs:
-        x.grad = None
-    return found
