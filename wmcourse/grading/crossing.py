@@ -1,4 +1,4 @@
-"""Gradients over the wall: a call to the other side as one node of this side's graph, and what each side keeps for it."""
+"""Gradients over the wall: a call to the other side as one node of our graph, and what each side keeps for it."""
 
 from __future__ import annotations
 
