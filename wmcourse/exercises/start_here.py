@@ -525,13 +525,13 @@ def _(answer: Callable, draw: Draw) -> None:
 
 @swap_ratio.case("on many samples it finds the ratio that theory gives", hidden=True)
 def _(answer: Callable, draw: Draw) -> None:
-    count = 10_000  # no more: an answer may well ask the model row by row
+    count = 4_000  # no more: an answer may well ask the model row by row
     obs, action = draw.normal(count, 1), draw.normal(count, 1)
     next_obs = obs + 3 * action + draw.normal(count, 1, std=0.5)
     order = torch.randperm(count, generator=draw.generator)
     wanted = torch.tensor((9 * 2 + 0.25) / 0.25)  # two independent actions differ by twice their variance
     value = answer(lambda o, a: o + 3 * a, obs, action, next_obs, order)
-    expect_close(value, wanted, "(2 * 9 + 0.25) / 0.25 = 73 is the exact ratio here", tolerance=0.1)
+    expect_close(value, wanted, "(2 * 9 + 0.25) / 0.25 = 73 is the exact ratio here", tolerance=0.15)
 
 
 def _target_inputs(draw: Draw) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
