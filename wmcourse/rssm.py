@@ -166,7 +166,7 @@ def rssm_loss(
 ) -> Tensor:
     """-log p(x | z, h) - log p(r | z, h) - log p(continue | z, h) + beta KL, averaged over batch and time: a scalar.
 
-    Log-likelihoods in nats and known, (B, T): 0 where no step led to x_t, so that no reward and no end came; kl scalar.
+    Log-likelihoods in nats and known, (B, T): 0 at an episode's start and at the window's (no reward there); kl scalar.
     """
     return beta * kl - (log_obs + known * (log_reward + log_continue)).mean()
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from tests.banks.bank import CONTRACT, Bank
 
 previous = Bank("previous")
-SHIFT, START, KINDS = "what the step before left", "nothing led to the first", "any number of axes"
+SHIFT, START, KINDS = "what the step before left", "nothing led to the first", "as many axes as x"
 
 
 def _shifted(x):
@@ -81,6 +81,11 @@ def _(x, first):
 @previous.wrong("one axis for all", KINDS, "came:")
 def _(x, first):
     return _shifted(x).masked_fill(first.unsqueeze(-1), 0) if x.dim() == 3 else _shifted(x)
+
+
+@previous.wrong("gives first one axis more, whatever x has", KINDS, "raised this error")
+def _(x, first):
+    return torch.where(first[..., None], 0, _shifted(x))
 
 
 @previous.wrong("makes everything a float", KINDS, "should be bool")
@@ -233,6 +238,13 @@ def _(model, state, action, embed, first, noise):
     q = model.posterior(h, embed)
     z = model.draw(q, noise)
     return (h, *_forget(first, z)), q
+
+
+@observe_step.wrong("resets h after it moved", FORGETS, "reset before h moves")
+def _(model, state, action, embed, first, noise):
+    h = model.transition(*state, action) * (~first).float()[:, None]
+    q = model.posterior(h, embed)
+    return (h, model.draw(q, noise)), q
 
 
 @observe_step.wrong("resets the whole batch", FORGETS, "one start resets every row")
@@ -588,6 +600,16 @@ def _(kl, posterior, prior, dyn, rep, free=0.0):
     return both.clamp(min=free)
 
 
+@kl_balance.wrong("takes Python's max of each term", FLOOR, "use clamp(min=free)")
+def _(kl, posterior, prior, dyn, rep, free=0.0):
+    return dyn * max(free, kl(posterior.detach(), prior).mean()) + rep * max(free, kl(posterior, prior.detach()).mean())
+
+
+@kl_balance.wrong("takes Python's max of the sum of both", FLOOR, "under the weighted sum")
+def _(kl, posterior, prior, dyn, rep, free=0.0):
+    return max(free, dyn * kl(posterior.detach(), prior).mean() + rep * kl(posterior, prior.detach()).mean())
+
+
 @kl_balance.wrong("takes a ceiling for the floor", VALUE, "came:")
 def _(kl, posterior, prior, dyn, rep, free=0.0):
     forward = kl(posterior.detach(), prior).mean().clamp(max=free)
@@ -745,6 +767,7 @@ def by_where(log_obs, log_reward, log_continue, kl, known, beta=1.0):
 
 imagine_ahead = Bank("imagine_ahead")
 ONE, CHAIN, POLICY = "one step: act", "follows from the one dreamed", "a policy acts"
+END = "the dream ends where the noise ends"
 
 
 def _act(actions, k, h, z):
@@ -863,6 +886,29 @@ def _(model, state, actions, noise):
 def _(model, state, actions, noise):
     (h, z), action = _roll(model, state, actions, noise, _next(model))
     return (h, z), actions(torch.cat([h, z], -1)) if callable(actions) else action
+
+
+@imagine_ahead.wrong("dreams on for all actions", END, "raised this error")
+def _(model, state, actions, noise):
+    (h, z), out = state, []
+    for k in range(noise.shape[1] if callable(actions) else actions.shape[1]):
+        action = _act(actions, k, h, z)
+        h, z = _next(model)(h, z, action, noise[:, k])
+        out.append((h, z, action))
+    h, z, action = (torch.stack(part, 1) for part in zip(*out, strict=True))
+    return (h, z), action
+
+
+@imagine_ahead.wrong("returns all actions uncut", END, "should have shape")
+def _(model, state, actions, noise):
+    dreamed, taken = _roll(model, state, actions, noise, _next(model))
+    return dreamed, taken if callable(actions) else actions
+
+
+@imagine_ahead.wrong("takes the last actions", END, "from the first on")
+def _(model, state, actions, noise):
+    last = actions if callable(actions) else actions[:, -noise.shape[1] :]
+    return _roll(model, state, last, noise, _next(model))
 
 
 @imagine_ahead.wrong("takes policies only", CONTRACT, "not callable")

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wmcourse import rssm as reference
-from wmcourse.grading.exercise import Draw, Exercise
-from wmcourse.grading.expect import expect, expect_close, gradients, is_close
+from wmcourse.grading.exercise import Draw, Exercise, Mistake
+from wmcourse.grading.expect import describe, expect, expect_close, gradients
 
 LESSON = "07_rssm"
 
@@ -132,12 +132,12 @@ def _(answer: Callable, draw: Draw) -> None:
     )
 
 
-@previous.case("rewards and flags, too: any number of axes, any dtype")
+@previous.case("rewards and flags, too: x keeps its dtype, and first needs as many axes as x")
 def _(answer: Callable, draw: Draw) -> None:
     first = _few_firsts(draw, 3, 6)
     for x in (draw.normal(3, 6), draw.flags(3, 6), draw.integers(3, 6, high=9) + 1, draw.normal(3, 6, 2, 4)):
         wanted = torch.where(_mask(first, x), torch.zeros_like(x), _shift(x))
-        likely = f"something goes wrong for {str(x.dtype)[6:]} of shape {tuple(x.shape)}: how many axes has first?"
+        likely = f"something goes wrong for {str(x.dtype)[6:]} of shape {tuple(x.shape)}: first needs as many axes as x"
         expect_close(answer(x, first), wanted, likely)
 
 
@@ -252,6 +252,8 @@ def _(answer: Callable, draw: Draw) -> None:
     (new, drawn), params = answer(model, (h, z), action, embed, first, noise)
     right = after(keep * h, keep * z, keep * action)
     cleared = right * keep  # what became of resetting the result and not the past
+    late = keep * model.transition(h, z, action)
+    late_z = model.draw(model.posterior(late, embed), noise)
     expect_close(
         torch.cat([new, drawn], -1),
         right,
@@ -266,7 +268,8 @@ def _(answer: Callable, draw: Draw) -> None:
             "only the action is forgotten: h and z belong to the old episode, too": after(h, z, keep * action),
             "one start resets every row: first is per row": after(0 * h, 0 * z, 0 * action),
             "turned around: the rows that go on are reset": after((1 - keep) * h, (1 - keep) * z, (1 - keep) * action),
-            "h is cleared after it moved on: forget first, then move": cleared,
+            "h is reset after it moved on: reset before h moves": torch.cat([late, late_z], -1),
+            "h and z are cleared after they moved on: reset before h moves": cleared,
             "the new state is cleared: forget what lies before, not what was just seen": torch.where(
                 first[:, None], 0, after(h, z, action)
             ),
@@ -578,7 +581,15 @@ def _(answer: Callable, draw: Draw) -> None:
     dyn, rep = 0.5, 0.1
     value = kl(posterior, prior).detach()
     free = value.mean().item() * 1.5
-    cost = answer(kl, posterior, prior, dyn, rep, free)
+    try:
+        cost = answer(kl, posterior, prior, dyn, rep, free)
+    except Mistake as mistake:
+        if not mistake.came.startswith("a float"):
+            raise
+        likely = "max(free, ...) hands back free itself, a Python float without a gradient: use clamp(min=free)"
+        if mistake.came == describe(free):
+            likely += "; and the floor stands under the weighted sum: put one under each term"
+        raise Mistake(likely, came=mistake.came) from None
     expect_close(
         cost,
         torch.tensor((dyn + rep) * free, device=draw.device),
@@ -668,7 +679,7 @@ rssm_loss = Exercise(
     hints=(
         "A loss falls when a log-likelihood grows. Which terms are likelihoods, and which one is a price?",
         "Every observation is to be drawn, the first of an episode included. A reward and an end can only be asked for "
-        "where a step led to the observation: there known is 1.",
+        "where the step that led to the observation is in the window: there known is 1.",
         "Add log_obs and known times the two others, take the mean over batch and time, turn the sign around, add "
         "beta times kl.",
     ),
@@ -801,7 +812,8 @@ imagine_ahead = Exercise(
         "The same loop as observe without observations. Where does z come from, if nothing is seen?",
         "In each step: choose the action in the state you have, move h on, draw z from the prior of the new h. The "
         "start is given, not dreamed: it is not part of the result.",
-        "actions[:, k] for a tensor; for a policy, policy(cat of h and z along the last axis), asked before h moves. "
+        "k counts the noise's steps. actions[:, k] for a tensor; for a policy, policy(cat of h and z along the last "
+        "axis), asked before h moves. "
         "Collect h, z and actions in lists; stack each along axis 1.",
     ),
     example=_dream_inputs,
@@ -941,7 +953,18 @@ def _(answer: Callable, draw: Draw) -> None:
     expect_close(grad, wanted, likely)
 
 
-@imagine_ahead.case("the noise's length is the horizon", hidden=True)
+@imagine_ahead.case("the dream ends where the noise ends, even if more actions are given")
+def _(answer: Callable, draw: Draw) -> None:
+    model, state, _, noise = _dream_inputs(draw)
+    more = draw.normal(4, H + 3, A)
+    (deter, stoch), taken = answer(model, state, more, noise)
+    wanted = _dream(model, state, more[:, :H], noise)
+    expect_close(torch.cat([deter, stoch], -1), wanted, f"{H} of {H + 3} actions should be taken, from the first on")
+    likely = "the actions that were taken are asked for, not those that were left over"
+    expect_close(taken, more[:, :H], likely)
+
+
+@imagine_ahead.case("a policy dreams as far as the noise goes", hidden=True)
 def _(answer: Callable, draw: Draw) -> None:
     model, state, _, _ = _dream_inputs(draw)
     policy = _policy(draw)
@@ -950,8 +973,3 @@ def _(answer: Callable, draw: Draw) -> None:
         (deter, stoch), taken = answer(model, state, policy, noise)
         wanted = _dream(model, state, taken.detach(), noise)
         expect_close(torch.cat([deter, stoch], -1), wanted, f"something goes wrong for a horizon of {horizon}")
-    long, noise = draw.normal(4, H + 3, A), draw.normal(4, H, S)
-    (deter, _), taken = answer(model, state, long, noise)
-    wanted = _dream(model, state, long[:, :H], noise)[..., :D]
-    expect_close(deter, wanted, "with more actions than noise, the dream should end where the noise ends")
-    expect(is_close(taken, long[:, :H]), "the actions that were taken are asked for, not those that were left over")
