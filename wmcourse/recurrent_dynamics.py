@@ -60,26 +60,26 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
         mask: (B, T) bool.
 
     Returns:
-        Scalar; 0 where mask is true nowhere.
+        Scalar; 0, with a gradient of 0, where mask is true nowhere.
     """
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-def mixture_log_prob(x: Tensor, logits: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """log of the sum over k of softmax(logits)_k N(x; mean_k, diag(std_k²)), in nats.
+def mixture_log_prob(y: Tensor, logits: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """log of the sum over k of softmax(logits)_k N(y; mean_k, diag(std_k²)), in nats.
 
     Bishop 1994, Mixture density networks.
 
     Args:
-        x: (..., D).
+        y: (..., Y).
         logits: of the K components, not normalized, (..., K).
-        mean: (..., K, D).
-        std: standard deviations, above 0, (..., K, D).
+        mean: (..., K, Y).
+        std: standard deviations, above 0, (..., K, Y).
 
     Returns:
-        (...), summed over the D dimensions.
+        (...), summed over the Y dimensions.
     """
-    each = gaussian_log_prob(x[..., None, :], mean, std)  # (..., K)
+    each = gaussian_log_prob(y[..., None, :], mean, std)  # (..., K)
     return torch.logsumexp(logits.log_softmax(-1) + each, -1)
 
 
@@ -88,19 +88,19 @@ def mixture_sample(
 ) -> Tensor:
     """A draw: a component first, then a point of it. Temperature 1 draws from the mixture, lower is tamer.
 
-    Component k is the first whose cumulative weight exceeds `uniform`, the weights being softmax(logits / temperature);
-    the draw is mean_k + sqrt(temperature) * std_k * noise. Ha & Eck, arXiv:1704.03477.
+    Component k is the first whose cumulative weight exceeds `uniform`, the last if rounding leaves none; weights are
+    softmax(logits / temperature). The draw: mean_k + sqrt(temperature) * std_k * noise. Ha & Eck, arXiv:1704.03477.
 
     Args:
         logits: (..., K).
-        mean: (..., K, D).
-        std: standard deviations, above 0, (..., K, D).
+        mean: (..., K, Y).
+        std: standard deviations, above 0, (..., K, Y).
         uniform: numbers in [0, 1), (...).
-        noise: standard normal numbers, (..., D).
+        noise: standard normal numbers, (..., Y).
         temperature: above 0.
 
     Returns:
-        (..., D); gradients reach mean and std.
+        (..., Y); gradients reach mean and std.
     """
     cumulative = (logits / temperature).softmax(-1).cumsum(-1)
     choice = (cumulative <= uniform[..., None]).sum(-1).clamp(max=logits.shape[-1] - 1)
@@ -110,13 +110,13 @@ def mixture_sample(
 
 
 def rollout_with_memory(step: MemoryStep, memory: Tensor, obs: Tensor, actions: Tensor) -> Tensor:
-    """Listen to C real observations, then feed each prediction back.
+    """Listen to L real observations, then feed each prediction back.
 
     Args:
         step: from memory (B, D), obs (B, O) and action (B, A) to the next memory and the predicted next obs.
         memory: before anything was seen, (B, D).
-        obs: the context, (B, C, O), C at least 1.
-        actions: (B, C - 1 + H, A): the context's, then the future's; [:, t] is taken at the observation at t.
+        obs: the context, (B, L, O), L at least 1.
+        actions: (B, L - 1 + H, A): the context's, then the future's; [:, t] is taken at the observation at t.
 
     Returns:
         The H predictions after the context, (B, H, O); [:, 0] is what comes after obs[:, -1].

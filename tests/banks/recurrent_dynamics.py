@@ -216,7 +216,7 @@ def _(values, mask):
     return values.sum() / mask.sum().clamp(min=1)
 
 
-@masked_mean.wrong("multiplies with the mask", LEAK, "holds nan")
+@masked_mean.wrong("multiplies with the mask", LEAK, "0 times nan is nan")
 def _(values, mask):
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
@@ -238,15 +238,35 @@ def _(values, mask):
     return (values.nan_to_num(0.0, 0.0, 0.0) * mask).sum() / mask.sum().clamp(min=1)
 
 
-@masked_mean.wrong("nothing real gives nan", "nothing real at all", "division by 0")
+@masked_mean.wrong("nothing real gives nan", "nothing real at all", "this is 0 / 0")
 def _(values, mask):
     return values[mask].mean()
 
 
-@masked_mean.wrong("takes nonzero values for real ones", "nothing real at all", "division by 0")
+@masked_mean.wrong("takes nonzero values for real ones", "nothing real at all", "this is 0 / 0")
 def _(values, mask):
     real = torch.where(mask, values, 0.0)
     return real.sum() / (real != 0).sum()
+
+
+@masked_mean.wrong("chosen, but the count can be 0", "nothing real at all", "this is 0 / 0")
+def _(values, mask):
+    return torch.where(mask, values, 0.0).sum() / mask.sum()
+
+
+@masked_mean.wrong("a bare 0 where nothing is real", "nothing real at all", "carries no gradient")
+def _(values, mask):
+    return values[mask].mean() if mask.any() else torch.zeros(())
+
+
+@masked_mean.wrong("0 / 0 cleaned away, real nan with it", "left as they are", "accident that should show")
+def _(values, mask):
+    return (torch.where(mask, values, 0.0).sum() / mask.sum()).nan_to_num()
+
+
+@masked_mean.wrong("all of the batch where nothing is real", "nothing real at all", "the result should be 0")
+def _(values, mask):
+    return values[mask].mean() if mask.any() else values.mean()
 
 
 @masked_mean.wrong("count floored at 2", "holes anywhere", "shape (1, 1)")
@@ -302,6 +322,12 @@ def by_loop(values, mask):
 
 
 @masked_mean.right
+def either_mean_or_zero(values, mask):
+    total = torch.where(mask, values, 0.0).sum()
+    return torch.where(mask.any(), total / mask.sum(), 0.0)
+
+
+@masked_mean.right
 def by_masked_select(values, mask):
     return torch.masked_select(values, mask).mean() if mask.any() else torch.where(mask, values, 0.0).sum()
 
@@ -316,163 +342,169 @@ ONE, MANY, CONSTANT, FAR, LEARN = (
 )
 
 
-def gauss(x, mean, std):
-    return Normal(mean, std).log_prob(x[..., None, :]).sum(-1)
+def gauss(y, mean, std):
+    return Normal(mean, std).log_prob(y[..., None, :]).sum(-1)
 
 
 @mixture_log_prob.wrong("logits not normalized", ONE, "a single one weighs 1")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits + gauss(x, mean, std), -1)
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits + gauss(y, mean, std), -1)
 
 
-@mixture_log_prob.wrong("averaged over D", ONE, "averaged over D")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.log_softmax(-1) + gauss(x, mean, std) / x.shape[-1], -1)
+@mixture_log_prob.wrong("averaged over Y", ONE, "averaged over Y")
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.log_softmax(-1) + gauss(y, mean, std) / y.shape[-1], -1)
 
 
 @mixture_log_prob.wrong("constant forgotten", ONE, "1/2 log 2 pi")
-def _(x, logits, mean, std):
-    each = gauss(x, mean, std) + 0.5 * x.shape[-1] * math.log(2 * math.pi)
+def _(y, logits, mean, std):
+    each = gauss(y, mean, std) + 0.5 * y.shape[-1] * math.log(2 * math.pi)
     return torch.logsumexp(logits.log_softmax(-1) + each, -1)
 
 
 @mixture_log_prob.wrong("log std forgotten", ONE, "-log std is missing")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.log_softmax(-1) + gauss(x, mean, std) + std.log().sum(-1), -1)
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.log_softmax(-1) + gauss(y, mean, std) + std.log().sum(-1), -1)
 
 
 @mixture_log_prob.wrong("std as variance", ONE, "taken for a variance")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.log_softmax(-1) + gauss(x, mean, std.sqrt()), -1)
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.log_softmax(-1) + gauss(y, mean, std.sqrt()), -1)
 
 
 @mixture_log_prob.wrong("std as log-std", ONE, "taken for a log-std")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.log_softmax(-1) + gauss(x, mean, std.exp()), -1)
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.log_softmax(-1) + gauss(y, mean, std.exp()), -1)
 
 
 @mixture_log_prob.wrong("the loss", ONE, "sign is turned around")
-def _(x, logits, mean, std):
-    return -torch.logsumexp(logits.log_softmax(-1) + gauss(x, mean, std), -1)
+def _(y, logits, mean, std):
+    return -torch.logsumexp(logits.log_softmax(-1) + gauss(y, mean, std), -1)
 
 
 @mixture_log_prob.wrong("average of logs", MANY, "weighted average of logs")
-def _(x, logits, mean, std):
-    return (logits.softmax(-1) * gauss(x, mean, std)).sum(-1)
+def _(y, logits, mean, std):
+    return (logits.softmax(-1) * gauss(y, mean, std)).sum(-1)
 
 
 @mixture_log_prob.wrong("best component", MANY, "best component alone")
-def _(x, logits, mean, std):
-    return (logits.log_softmax(-1) + gauss(x, mean, std)).amax(-1)
+def _(y, logits, mean, std):
+    return (logits.log_softmax(-1) + gauss(y, mean, std)).amax(-1)
 
 
 @mixture_log_prob.wrong("weights forgotten", MANY, "weights are missing")
-def _(x, logits, mean, std):
-    return torch.logsumexp(gauss(x, mean, std) + 0 * logits, -1)
+def _(y, logits, mean, std):
+    return torch.logsumexp(gauss(y, mean, std) + 0 * logits, -1)
 
 
 @mixture_log_prob.wrong("equal weights", MANY, "where do the logits come in")
-def _(x, logits, mean, std):
-    return torch.logsumexp(gauss(x, mean, std) + 0 * logits, -1) - math.log(logits.shape[-1])
+def _(y, logits, mean, std):
+    return torch.logsumexp(gauss(y, mean, std) + 0 * logits, -1) - math.log(logits.shape[-1])
 
 
 @mixture_log_prob.wrong("a mixture for each dimension", MANY, "a component is a whole vector")
-def _(x, logits, mean, std):
-    each = Normal(mean, std).log_prob(x[..., None, :])
+def _(y, logits, mean, std):
+    each = Normal(mean, std).log_prob(y[..., None, :])
     return torch.logsumexp(logits.log_softmax(-1)[..., None] + each, -2).sum(-1)
 
 
-@mixture_log_prob.wrong("softmax over the batch", ONE, "log N(x; mean, std²)")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.log_softmax(0) + gauss(x, mean, std), -1)
+@mixture_log_prob.wrong("softmax over the batch", ONE, "log N(y; mean, std²)")
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.log_softmax(0) + gauss(y, mean, std), -1)
 
 
-@mixture_log_prob.wrong("probabilities for log-probabilities", ONE, "log N(x; mean, std²)")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.softmax(-1) + gauss(x, mean, std), -1)
+@mixture_log_prob.wrong("probabilities for log-probabilities", ONE, "log N(y; mean, std²)")
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.softmax(-1) + gauss(y, mean, std), -1)
 
 
 @mixture_log_prob.wrong("logs summed over K", MANY, "densities that add")
-def _(x, logits, mean, std):
-    return (logits.log_softmax(-1) + gauss(x, mean, std)).sum(-1)
+def _(y, logits, mean, std):
+    return (logits.log_softmax(-1) + gauss(y, mean, std)).sum(-1)
 
 
 @mixture_log_prob.wrong("moments of the mixture", MANY, "no mixture")
-def _(x, logits, mean, std):
+def _(y, logits, mean, std):
     weight = logits.softmax(-1)[..., None]
-    return Normal((weight * mean).sum(-2), (weight * std).sum(-2)).log_prob(x).sum(-1)
+    return Normal((weight * mean).sum(-2), (weight * std).sum(-2)).log_prob(y).sum(-1)
 
 
-@mixture_log_prob.wrong("log of sum of exp, by hand", FAR, "holds infinity")
-def _(x, logits, mean, std):
-    return (logits.softmax(-1) * gauss(x, mean, std).exp()).sum(-1).log()
+@mixture_log_prob.wrong("log of sum of exp, by hand", FAR, "every density underflowed")
+def _(y, logits, mean, std):
+    return (logits.softmax(-1) * gauss(y, mean, std).exp()).sum(-1).log()
 
 
-@mixture_log_prob.wrong("by hand, with a guard", FAR, "keep to logarithms")
-def _(x, logits, mean, std):
-    return ((logits.softmax(-1) * gauss(x, mean, std).exp()).sum(-1) + 1e-20).log()
+@mixture_log_prob.wrong("by hand, with a guard", FAR, "use torch.logsumexp")
+def _(y, logits, mean, std):
+    return ((logits.softmax(-1) * gauss(y, mean, std).exp()).sum(-1) + 1e-20).log()
 
 
-@mixture_log_prob.wrong("softmax by hand", CONSTANT, "holds nan")
-def _(x, logits, mean, std):
+@mixture_log_prob.wrong("softmax by hand", CONSTANT, "overflows or becomes 0")
+def _(y, logits, mean, std):
     weight = logits.exp() / logits.exp().sum(-1, keepdim=True)
-    return torch.logsumexp((weight + 1e-30).log() + gauss(x, mean, std), -1)
+    return torch.logsumexp((weight + 1e-30).log() + gauss(y, mean, std), -1)
+
+
+@mixture_log_prob.wrong("a product of densities, by hand", FAR, "every density underflowed")
+def _(y, logits, mean, std):
+    density = (-0.5 * ((y[..., None, :] - mean) / std) ** 2).exp() / (std * math.sqrt(2 * math.pi))
+    return torch.log((logits.softmax(-1) * density.prod(-1)).sum(-1))
 
 
 @mixture_log_prob.wrong("std clamped", "narrow components", "a clamp")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.log_softmax(-1) + gauss(x, mean, std.clamp(min=1e-2)), -1)
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.log_softmax(-1) + gauss(y, mean, std.clamp(min=1e-2)), -1)
 
 
 @mixture_log_prob.wrong("log of softmax", FAR, "it is all there is")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.softmax(-1).log() + gauss(x, mean, std), -1)
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.softmax(-1).log() + gauss(y, mean, std), -1)
 
 
 @mixture_log_prob.wrong("log of softmax, with a guard", FAR, "it is all there is")
-def _(x, logits, mean, std):
-    return torch.logsumexp((logits.softmax(-1) + 1e-30).log() + gauss(x, mean, std), -1)
+def _(y, logits, mean, std):
+    return torch.logsumexp((logits.softmax(-1) + 1e-30).log() + gauss(y, mean, std), -1)
 
 
 @mixture_log_prob.wrong("weights detached", LEARN, "weights are detached")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.log_softmax(-1).detach() + gauss(x, mean, std) + 0 * logits, -1)
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.log_softmax(-1).detach() + gauss(y, mean, std) + 0 * logits, -1)
 
 
 @mixture_log_prob.wrong("takes the batch for one axis", CONTRACT, "raised this error")
-def _(x, logits, mean, std):
-    each = Normal(mean, std).log_prob(x.unsqueeze(1)).sum(-1)
+def _(y, logits, mean, std):
+    each = Normal(mean, std).log_prob(y.unsqueeze(1)).sum(-1)
     return torch.logsumexp(logits.log_softmax(-1) + each, 1)
 
 
 @mixture_log_prob.wrong("averaged over the batch", CONTRACT, "should have shape")
-def _(x, logits, mean, std):
-    return torch.logsumexp(logits.log_softmax(-1) + gauss(x, mean, std), -1).mean()
+def _(y, logits, mean, std):
+    return torch.logsumexp(logits.log_softmax(-1) + gauss(y, mean, std), -1).mean()
 
 
 @mixture_log_prob.right
-def by_distributions(x, logits, mean, std):
-    return MixtureSameFamily(Categorical(logits=logits), Independent(Normal(mean, std), 1)).log_prob(x)
+def by_distributions(y, logits, mean, std):
+    return MixtureSameFamily(Categorical(logits=logits), Independent(Normal(mean, std), 1)).log_prob(y)
 
 
 @mixture_log_prob.right
-def two_logsumexps(x, logits, mean, std):
-    each = -0.5 * ((x.unsqueeze(-2) - mean) / std) ** 2 - torch.log(std * math.sqrt(2 * math.pi))
+def two_logsumexps(y, logits, mean, std):
+    each = -0.5 * ((y.unsqueeze(-2) - mean) / std) ** 2 - torch.log(std * math.sqrt(2 * math.pi))
     return torch.logsumexp(logits + each.sum(-1), -1) - torch.logsumexp(logits, -1)
 
 
 @mixture_log_prob.right
-def by_the_largest(x, logits, mean, std):
-    joint = F.log_softmax(logits, -1) + gauss(x, mean, std)
+def by_the_largest(y, logits, mean, std):
+    joint = F.log_softmax(logits, -1) + gauss(y, mean, std)
     top = joint.amax(-1, keepdim=True).detach()
     return top[..., 0] + (joint - top).exp().sum(-1).log()
 
 
 @mixture_log_prob.right
-def component_by_component(x, logits, mean, std):
+def component_by_component(y, logits, mean, std):
     weight, total = logits.log_softmax(-1), None
     for k in range(logits.shape[-1]):
-        joint = weight[..., k] + Normal(mean[..., k, :], std[..., k, :]).log_prob(x).sum(-1)
+        joint = weight[..., k] + Normal(mean[..., k, :], std[..., k, :]).log_prob(y).sum(-1)
         total = joint if total is None else torch.logaddexp(total, joint)
     return total
 
@@ -653,6 +685,33 @@ def _(logits, mean, std, uniform, noise, temperature):
     return take(mean, k) + math.sqrt(temperature) * take(std, k) * noise
 
 
+@mixture_sample.wrong("can count to K: gather", ENDS, "out of bounds")
+def _(logits, mean, std, uniform, noise, temperature):
+    k = ((logits / temperature).softmax(-1).cumsum(-1) <= uniform[..., None]).sum(-1)
+    index = k[..., None, None].expand(*k.shape, 1, mean.shape[-1])
+    return mean.gather(-2, index)[..., 0, :] + temperature**0.5 * std.gather(-2, index)[..., 0, :] * noise
+
+
+@mixture_sample.wrong("can count to K: take_along_dim begins anew", ENDS, "stay within K - 1")
+def _(logits, mean, std, uniform, noise, temperature):
+    k = ((logits / temperature).softmax(-1).cumsum(-1) <= uniform[..., None]).sum(-1)
+    return take(mean, k) + math.sqrt(temperature) * take(std, k) * noise
+
+
+@mixture_sample.wrong("can count to K: one-hot by comparison", ENDS, "stay within K - 1")
+def _(logits, mean, std, uniform, noise, temperature):
+    k = ((logits / temperature).softmax(-1).cumsum(-1) <= uniform[..., None]).sum(-1, keepdim=True)
+    hot = (k == torch.arange(logits.shape[-1])).float()[..., None]
+    return (hot * mean).sum(-2) + math.sqrt(temperature) * (hot * std).sum(-2) * noise
+
+
+@mixture_sample.wrong("searchsorted from the left", ENDS, "weight 0")
+def _(logits, mean, std, uniform, noise, temperature):
+    cumulative = (logits / temperature).softmax(-1).cumsum(-1).contiguous()
+    k = torch.searchsorted(cumulative, uniform[..., None])[..., 0].clamp(max=logits.shape[-1] - 1)
+    return take(mean, k) + math.sqrt(temperature) * take(std, k) * noise
+
+
 @mixture_sample.right
 def by_searchsorted(logits, mean, std, uniform, noise, temperature):
     cumulative = (logits / temperature).softmax(-1).cumsum(-1)
@@ -730,7 +789,7 @@ def _(step, memory, obs, actions):
     return torch.stack(out, 1)
 
 
-@rollout_with_memory.wrong("returns what it was shown", CONTRACT, "should have shape")
+@rollout_with_memory.wrong("returns what it was shown", FIRST, "observations you were shown")
 def _(step, memory, obs, actions):
     out, z = [], obs[:, 0]
     for t in range(actions.shape[1]):

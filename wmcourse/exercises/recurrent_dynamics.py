@@ -11,10 +11,20 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from wmcourse import recurrent_dynamics as reference
-from wmcourse.grading.exercise import Draw, Exercise
+from wmcourse.grading.exercise import Draw, Exercise, Mistake
 from wmcourse.grading.expect import expect, expect_close, gradients
 
 LESSON = "06_recurrent_dynamics"
+
+
+def _finite(likely: str, answer: Callable, *args: Tensor) -> Tensor:
+    """The answer's value; where it is not finite, `likely` says why, and not the contract's guess."""
+    try:
+        return answer(*args)
+    except Mistake as mistake:
+        if "holds nan" not in mistake.likely and "holds infinity" not in mistake.likely:
+            raise
+        raise Mistake(likely, came=mistake.came) from None
 
 
 def _gru(draw: Draw, batch: int = 5, inputs: int = 3, hidden: int = 4, grad: bool = False) -> tuple[Tensor, ...]:
@@ -210,9 +220,10 @@ def _(answer: Callable, draw: Draw) -> None:
     values, mask = _masked(draw)
     wanted = values[mask].mean()
     for filler in (torch.nan, torch.inf, 1e30):
-        value = answer(torch.where(mask, values, filler), mask)
-        likely = f"padding of {filler} gets into the result: 0 * nan is nan, and 0 * inf, too. Choose, do not multiply"
-        expect(value.isfinite(), likely, str(value.item()))
+        likely = (
+            f"padding of {filler} gets into the result: 0 times nan is nan, and so is 0 times inf. Choose the real "
+        )
+        value = _finite(likely + "values, do not multiply", answer, torch.where(mask, values, filler), mask)
         expect_close(value, wanted, f"padding of {filler} changes the result: it should count for nothing")
     low = values - 10.0
     likely = "with negative values the result is wrong: are values cut off, or is padding replaced by something not 0?"
@@ -232,6 +243,15 @@ def _(answer: Callable, draw: Draw) -> None:
     expect((grad[~mask] == 0).all(), "the padding gets a gradient: it should get exactly 0")
 
 
+@masked_mean.case("nothing real at all gives 0, and a gradient of 0")
+def _(answer: Callable, draw: Draw) -> None:
+    values, nothing = draw.normal(3, 4, grad=True), torch.zeros(3, 4, dtype=torch.bool)
+    likely = "where mask is true nowhere this is 0 / 0, and the result should be 0: keep the count from becoming 0"
+    value = _finite(likely, answer, values, nothing)
+    expect_close(value, torch.zeros(()), "where mask is true nowhere the result should be 0")
+    expect_close(gradients(value, {"values": values})["values"], torch.zeros(3, 4), "the gradient should be 0 there")
+
+
 @masked_mean.case("real values are left as they are, nan too", hidden=True)
 def _(answer: Callable, draw: Draw) -> None:
     values, mask = _masked(draw)
@@ -239,15 +259,6 @@ def _(answer: Callable, draw: Draw) -> None:
     values[0, 0] = torch.nan
     likely = "a nan in a real step is an accident that should show: do not clean it away with nan_to_num or nanmean"
     expect(answer(values, mask).isnan(), likely, "a finite number")
-
-
-@masked_mean.case("nothing real at all gives 0, and no nan in the gradient", hidden=True)
-def _(answer: Callable, draw: Draw) -> None:
-    values = draw.normal(3, 4, grad=True)
-    value = answer(values, torch.zeros(3, 4, dtype=torch.bool))
-    likely = "where mask is true nowhere the result should be 0: keep the count from becoming 0"
-    expect_close(value, torch.zeros(()), likely)
-    expect_close(gradients(value, {"values": values})["values"], torch.zeros(3, 4), "the gradient should be 0 there")
 
 
 @masked_mean.case("holes anywhere, and other shapes", hidden=True)
@@ -270,11 +281,11 @@ def _mixture(
     )
 
 
-def _exact_log_prob(x: Tensor, logits: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def _exact_log_prob(y: Tensor, logits: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """By torch.distributions, in float64."""
-    x, logits, mean, std = (part.detach().double() for part in (x, logits, mean, std))
+    y, logits, mean, std = (part.detach().double() for part in (y, logits, mean, std))
     mixture = MixtureSameFamily(Categorical(logits=logits), Independent(Normal(mean, std), 1))
-    return mixture.log_prob(x).float()
+    return mixture.log_prob(y).float()
 
 
 mixture_log_prob = Exercise(
@@ -284,9 +295,9 @@ mixture_log_prob = Exercise(
     minutes=12,
     difficulty=3,
     hints=(
-        "For each component: the log of its weight, plus the log-density of x under its Gaussian. Then the log of the "
+        "For each component: the log of its weight, plus the log-density of y under its Gaussian. Then the log of the "
         "sum of what these are the logs of.",
-        "x[..., None, :] lines x up with the K components. Sum the Gaussian over D first, then logsumexp over K.",
+        "y[..., None, :] lines y up with the K components. Sum the Gaussian over Y first, then logsumexp over K.",
         "logits.log_softmax(-1) plus the Gaussians, (..., K), into torch.logsumexp(..., -1). Nothing is exponentiated "
         "by hand.",
     ),
@@ -296,23 +307,23 @@ mixture_log_prob = Exercise(
 
 @mixture_log_prob.case("one component is a Gaussian, whatever its logit")
 def _(answer: Callable, draw: Draw) -> None:
-    x, logits, mean, std = _mixture(draw, components=1)
-    each = Normal(mean[:, 0], std[:, 0]).log_prob(x)
-    u = (x - mean[:, 0]) / std[:, 0]
+    y, logits, mean, std = _mixture(draw, components=1)
+    each = Normal(mean[:, 0], std[:, 0]).log_prob(y)
+    u = (y - mean[:, 0]) / std[:, 0]
     constant = 0.5 * math.log(2 * math.pi)
     expect_close(
-        answer(x, logits, mean, std),
+        answer(y, logits, mean, std),
         each.sum(-1),
-        "with K = 1 the result should be log N(x; mean, std²), summed over D",
+        "with K = 1 the result should be log N(y; mean, std²), summed over Y",
         mistakes={
             "the logit adds to the result: softmax turns logits into weights, and a single one weighs 1": each.sum(-1)
             + logits[:, 0],
-            "averaged over D: sum it": each.mean(-1),
+            "averaged over Y: sum it": each.mean(-1),
             "the constant -1/2 log 2 pi of each dimension is missing": (each + constant).sum(-1),
             "the constant counts once for each dimension": each.sum(-1) + 2 * constant,
             "-log std is missing: a wide Gaussian is thin": (-0.5 * u.square() - constant).sum(-1),
-            "std is taken for a variance": Normal(mean[:, 0], std[:, 0].sqrt()).log_prob(x).sum(-1),
-            "std is taken for a log-std": Normal(mean[:, 0], std[:, 0].exp()).log_prob(x).sum(-1),
+            "std is taken for a variance": Normal(mean[:, 0], std[:, 0].sqrt()).log_prob(y).sum(-1),
+            "std is taken for a log-std": Normal(mean[:, 0], std[:, 0].exp()).log_prob(y).sum(-1),
             "the sign is turned around: the log-likelihood is asked for, not the loss": -each.sum(-1),
             "the density, not its logarithm": each.sum(-1).exp(),
         },
@@ -321,14 +332,14 @@ def _(answer: Callable, draw: Draw) -> None:
 
 @mixture_log_prob.case("several components: the log of the weighted sum of densities")
 def _(answer: Callable, draw: Draw) -> None:
-    x, logits, mean, std = _mixture(draw)
-    each = Normal(mean, std).log_prob(x[:, None]).sum(-1)
-    by_dim = Normal(mean, std).log_prob(x[:, None])
+    y, logits, mean, std = _mixture(draw)
+    each = Normal(mean, std).log_prob(y[:, None]).sum(-1)
+    by_dim = Normal(mean, std).log_prob(y[:, None])
     log_weight = logits.log_softmax(-1)
     expect_close(
-        answer(x, logits, mean, std),
-        _exact_log_prob(x, logits, mean, std),
-        "log sum_k softmax(logits)_k N(x; mean_k, std_k)",
+        answer(y, logits, mean, std),
+        _exact_log_prob(y, logits, mean, std),
+        "log sum_k softmax(logits)_k N(y; mean_k, std_k)",
         mistakes={
             "the weighted average of logs: the log of the weighted sum is asked for, and is larger": (
                 log_weight.exp() * each
@@ -339,7 +350,7 @@ def _(answer: Callable, draw: Draw) -> None:
             "the logits are added as they are: they are not yet logarithms of weights that sum to 1": torch.logsumexp(
                 logits + each, -1
             ),
-            "each dimension picks a component of its own: a component is a whole vector, so sum over D first": (
+            "each dimension picks a component of its own: a component is a whole vector, so sum over Y first": (
                 torch.logsumexp(log_weight[..., None] + by_dim, 1).sum(-1)
             ),
             "the logarithms are summed over K: it is densities that add": (log_weight + each).sum(-1),
@@ -350,7 +361,7 @@ def _(answer: Callable, draw: Draw) -> None:
             "one Gaussian with the average mean and std: that is no mixture": Normal(
                 (log_weight.exp()[..., None] * mean).sum(1), (log_weight.exp()[..., None] * std).sum(1)
             )
-            .log_prob(x)
+            .log_prob(y)
             .sum(-1),
         },
     )
@@ -358,23 +369,24 @@ def _(answer: Callable, draw: Draw) -> None:
 
 @mixture_log_prob.case("a constant added to all logits changes nothing")
 def _(answer: Callable, draw: Draw) -> None:
-    x, logits, mean, std = _mixture(draw)
+    y, logits, mean, std = _mixture(draw)
     likely = "logits matter only by their differences: are they normalized, and stably, with log_softmax?"
     for constant in (5.0, -200.0, 200.0):
-        expect_close(answer(x, logits + constant, mean, std), _exact_log_prob(x, logits, mean, std), likely)
+        lost = f"with {constant:+.0f} on all logits exp() overflows or becomes 0: stay in logarithms, with log_softmax"
+        value = _finite(lost, answer, y, logits + constant, mean, std)
+        expect_close(value, _exact_log_prob(y, logits, mean, std), likely)
 
 
 @mixture_log_prob.case("stays exact where every density underflows")
 def _(answer: Callable, draw: Draw) -> None:
-    x, logits, mean, std = _mixture(draw)
-    far = x + 60.0 * draw.normal(6, 3).sign()
-    value = answer(far, logits, mean, std)
-    likely = "60 away from every mean exp() gives 0 and log(0) -inf: keep to logarithms, and use torch.logsumexp"
-    expect(value.isfinite().all(), likely, "infinity or nan")
+    y, logits, mean, std = _mixture(draw)
+    far = y + 60.0 * draw.normal(6, 3).sign()
+    likely = "60 away from every mean every density underflowed to 0, and log(0) is -inf: use torch.logsumexp"
+    value = _finite(likely, answer, far, logits, mean, std)
     expect_close(value, _exact_log_prob(far, logits, mean, std), f"far away the value is wrong: {likely}")
     logits, mean = torch.tensor([[0.0, -150.0]]), torch.tensor([[[0.0], [60.0]]])
-    value = answer(mean[:, 1], logits, mean, torch.ones(1, 2, 1))
-    likely = "a weight of exp(-150) is small, but it is all there is at this x: softmax and log in one, log_softmax"
+    likely = "a weight of exp(-150) is small, but it is all there is at this y: softmax and log in one, log_softmax"
+    value = _finite(likely, answer, mean[:, 1], logits, mean, torch.ones(1, 2, 1))
     expect_close(value, torch.tensor([-150 - 0.5 * math.log(2 * math.pi)]), likely)
 
 
@@ -388,16 +400,16 @@ def _(answer: Callable, draw: Draw) -> None:
 
 @mixture_log_prob.case("the logits learn from who was responsible")
 def _(answer: Callable, draw: Draw) -> None:
-    x, logits, mean, std = _mixture(draw, grad=True)
-    grads = gradients(answer(x, logits, mean, std), {"logits": logits, "mean": mean, "std": std})
+    y, logits, mean, std = _mixture(draw, grad=True)
+    grads = gradients(answer(y, logits, mean, std), {"logits": logits, "mean": mean, "std": std})
     inputs = [part.detach().double().requires_grad_() for part in (logits, mean, std)]
     mixture = MixtureSameFamily(Categorical(logits=inputs[0]), Independent(Normal(inputs[1], inputs[2]), 1))
-    wanted = torch.autograd.grad(mixture.log_prob(x.double()).sum(), inputs)
+    wanted = torch.autograd.grad(mixture.log_prob(y.double()).sum(), inputs)
     weight = logits.detach().softmax(-1)
     expect_close(
         grads["logits"],
         wanted[0].float(),
-        "d / d logits should be each component's share in explaining x, less its weight",
+        "d / d logits should be each component's share in explaining y, less its weight",
         mistakes={"the weights are detached": torch.zeros_like(weight), "only the shares": wanted[0].float() + weight},
     )
     expect_close(grads["mean"], wanted[1].float(), "the gradient of mean is cut off in part: is something detached?")
@@ -407,9 +419,9 @@ def _(answer: Callable, draw: Draw) -> None:
 @mixture_log_prob.case("the density integrates to 1", hidden=True)
 def _(answer: Callable, draw: Draw) -> None:
     _, logits, mean, std = _mixture(draw, 1, components=3, dims=1)
-    x = torch.linspace(-30, 30, 60_001)[:, None]
-    many = (part.expand(len(x), *part.shape[1:]) for part in (logits, mean, std))
-    total = answer(x, *many).exp().sum() * 0.001
+    y = torch.linspace(-30, 30, 60_001)[:, None]
+    many = (part.expand(len(y), *part.shape[1:]) for part in (logits, mean, std))
+    total = answer(y, *many).exp().sum() * 0.001
     expect((total - 1).abs() < 1e-3, "the density should integrate to 1", f"{total:.4f}")
 
 
@@ -417,12 +429,12 @@ def _(answer: Callable, draw: Draw) -> None:
 def _(answer: Callable, draw: Draw) -> None:
     for shape, components, dims in [((2, 7), 5, 1), ((3,), 3, 3), ((1,), 1, 1), ((4, 2, 2), 2, 4), ((5,), 5, 2)]:
         args = _mixture(draw, *shape, components=components, dims=dims)
-        likely = f"something goes wrong for batch shape {shape}, K = {components}, D = {dims}"
+        likely = f"something goes wrong for batch shape {shape}, K = {components}, Y = {dims}"
         expect_close(answer(*args), _exact_log_prob(*args), likely)
-    x, logits, mean, std = _mixture(draw)
+    y, logits, mean, std = _mixture(draw)
     sure = (F.one_hot(logits.argmax(-1), 4) * 300.0).requires_grad_()
-    value = answer(x, sure, mean, std)
-    expect_close(value, _exact_log_prob(x, sure, mean, std), "logits of 300 break it: a log of 0?")
+    value = answer(y, sure, mean, std)
+    expect_close(value, _exact_log_prob(y, sure, mean, std), "logits of 300 break it: a log of 0?")
     grad = gradients(value, {"logits": sure})["logits"]
     expect(grad.isfinite().all(), "logits of 300 make the gradient nan: softmax and log in one, log_softmax", "nan")
 
@@ -454,13 +466,24 @@ rollout_with_memory = Exercise(
     difficulty=3,
     hints=(
         "One loop over all actions. What differs between listening and dreaming is only which observation goes in.",
-        "While t is below C the real obs[:, t] goes in; after that the prediction of the step before. The memory is "
-        "handed on in both.",
-        "Keep every prediction in a list. The first C - 1 of them are of observations you were shown: leave those out "
+        "While t is below L, the length of the context, the real obs[:, t] goes in; after that the prediction of the "
+        "step before. The memory is handed on in both.",
+        "Keep every prediction in a list. The first L - 1 of them are of observations you were shown: leave those out "
         "before torch.stack(..., dim=1).",
     ),
-    example=_dream,
+    example=lambda draw: _dream(draw, context=1),  # where what was shown adds no prediction: a case tells of that
 )
+
+
+def _predictions(answer: Callable, *args: Step | Tensor) -> Tensor:
+    """The answer to 4 observations and 8 actions; who keeps the predictions of what was shown is told so."""
+    try:
+        return answer(*args)
+    except Mistake as mistake:
+        if "shape" not in mistake.likely or "(3, 8, 2)" not in mistake.came:
+            raise
+        likely = "the first L - 1 predictions are of observations you were shown: they do not belong in the result"
+        raise Mistake(likely, came=f"{mistake.came}, wanted shape (3, 5, 2)") from None
 
 
 def _run(step: Step, memory: Tensor, obs: list[Tensor], actions: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -480,7 +503,7 @@ def _(answer: Callable, draw: Draw) -> None:
     for a in taken[:4]:
         blind_memory, blind = step(blind_memory, blind, a)
     expect_close(
-        answer(step, memory, obs, actions)[:, 0],
+        _predictions(answer, step, memory, obs, actions)[:, 0],
         wanted,
         "[:, 0] should come after obs[:, 0] ... obs[:, 3], each with the action taken there",
         mistakes={
@@ -714,7 +737,7 @@ def _(answer: Callable, draw: Draw) -> None:
     expect_close(grads["std"], wanted, "the chosen component's std should get sqrt(temperature) * noise")
 
 
-@mixture_sample.case("a uniform number at either end finds a component that can be", hidden=True)
+@mixture_sample.case("a uniform number at either end finds a component that can be")
 def _(answer: Callable, draw: Draw) -> None:
     logits = torch.tensor([[-300.0, 0.0, 1.0, -300.0]]).expand(5, 4)
     mean, std, zeros = draw.normal(5, 4, 2), torch.ones(5, 4, 2), torch.zeros(5, 2)
@@ -751,5 +774,5 @@ def _(answer: Callable, draw: Draw) -> None:
     for shape, components, dims in [((2, 5), 3, 2), ((1,), 1, 1), ((3,), 3, 3), ((4, 2), 5, 1)]:
         _, logits, mean, std = _mixture(draw, *shape, components=components, dims=dims)
         args = (logits, mean, std, _off_the_steps(draw, logits / 0.8), draw.normal(*shape, dims), 0.8)
-        likely = f"something goes wrong for batch shape {shape}, K = {components}, D = {dims}"
+        likely = f"something goes wrong for batch shape {shape}, K = {components}, Y = {dims}"
         expect_close(answer(*args), reference.mixture_sample(*args), likely)
