@@ -260,7 +260,7 @@ def test_gradients_reach_the_weights_of_a_function_of_ours(how) -> None:
     policy, world = nn.Linear(3, 2), nn.Linear(5, 3)
 
     def imagine(policy: Any, step: Any, obs: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
-        total = 0
+        total = torch.zeros(())
         for _ in range(horizon):
             action = policy(obs)
             obs = step(obs, action.tanh())

@@ -170,6 +170,12 @@ def _(predict, z, action):
     return _gaussian(z[:, 1:], mean, (0.5 * log_var).exp()) / z.shape[-1]
 
 
+@dynamics_term.wrong("the constant once instead of Z times", OBEYED, "constant counted once")
+def _(predict, z, action):
+    mean, log_var = predict(z[:, :-1], action[:, :-1])
+    return (-0.5 * (z[:, 1:] - mean) ** 2 / log_var.exp() - 0.5 * log_var).sum(-1) - 0.5 * LOG_TAU
+
+
 @dynamics_term.wrong("negative log-probability", OBEYED, "sign is turned around")
 def _(predict, z, action):
     mean, log_var = predict(z[:, :-1], action[:, :-1])
@@ -597,7 +603,7 @@ class _Late(Reference):
         return super().imagine(z, actions.roll(1, 1), horizon)
 
 
-@world_model.wrong("noise in the dream", SHAPES, "beginning of the longer one")
+@world_model.wrong("noise in the dream", SHAPES, "is noise drawn")
 class _Noisy(Reference):
     def imagine(self, z, actions, horizon):
         return super().imagine(z + 0.1 * torch.randn_like(z), actions, horizon)
@@ -662,6 +668,35 @@ class _FreeStep(Reference):
     def step(self, z, action):
         change, log_var = self.transition(self.cell(torch.cat([z, action], -1), self.lift(z).tanh())).chunk(2, -1)
         return z + change, log_var
+
+
+@world_model.wrong("log_var squashed to [-4, 4]", LOGS, "does not reach -8 or 4")
+class _Narrow(Reference):
+    def encode(self, obs):
+        mean, log_var = self.encoder(obs).chunk(2, -1)
+        return mean, 4 * log_var.tanh()
+
+
+@world_model.wrong("one learned spread for all steps", STEP, "log_var is the same for every z and action")
+class _Spread(Reference):
+    def __init__(self, obs_size, action_size, latent_size, hidden_size):
+        super().__init__(obs_size, action_size, latent_size, hidden_size)
+        self.spread = nn.Parameter(torch.zeros(latent_size))
+
+    def step(self, z, action):
+        return super().step(z, action)[0], self.spread.expand_as(z).clamp(-8, 4)
+
+
+@world_model.wrong("a draw at each step of the dream", SHAPES, "is noise drawn")
+class _DrawnSteps(Reference):
+    def imagine(self, z, actions, horizon):
+        latents, rewards = [], []
+        for k in range(horizon):
+            rewards.append(self.reward(z, actions[:, k]))
+            mean, log_var = self.step(z, actions[:, k])
+            z = mean + (0.5 * log_var).exp() * torch.randn_like(mean)
+            latents.append(z)
+        return torch.stack(latents, 1), torch.stack(rewards, 1)
 
 
 @world_model.wrong("encode draws a sample", ENCODE, "another result the second time")
