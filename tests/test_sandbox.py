@@ -239,6 +239,13 @@ def test_the_view_of_a_lesson_leaves_out_what_it_asks_for(tmp_path) -> None:
     assert not (view / "elbo.py").exists()
 
 
+def test_a_module_that_a_later_lesson_brings_is_not_there_before(tmp_path) -> None:
+    for lesson in ("06_recurrent_dynamics", "07_rssm"):
+        view = build_view(tmp_path / lesson, lesson) / "wmcourse"
+        assert (view / "elbo.py").exists()
+        assert not (view / "recurrence.py").exists()  # a GRU's gates and the RSSM's loop
+
+
 def test_a_name_is_taken_out_wherever_it_is_defined() -> None:
     source = (
         "def a():\n    return 1\n\n\nclass B:\n    def a(self):\n        return 2\n    def c(self):\n        return 3\n"

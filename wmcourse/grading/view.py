@@ -1,8 +1,8 @@
 """The course as a submission may see it while a lesson is graded: a copy of the package without what is asked for.
 
-In it are the shared modules and those of earlier lessons, with every function or class that this lesson or a later one
-asks for taken out of them; `check` and `hint`, which do nothing; and the sandbox's side of the wall. The lesson's own
-module, all exercises and everything else are not there.
+In it are the modules that all lessons share and those of earlier lessons, with every function or class that this lesson
+or a later one asks for taken out of them; `check` and `hint`, which do nothing; and the sandbox's side of the wall. The
+lesson's own module, all exercises and everything else are not there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import wmcourse
 from wmcourse.exercises import catalogue
 
 PACKAGE = Path(wmcourse.__file__).parent
+SHARED = ("worlds", "replay", "nets", "plots")
 INSIDE = ("mistake", "printed", "confine", "cells", "handin", "wire", "remote", "crossing", "wall", "inside")
 
 EXERCISES = '''"""While a submission is graded, nothing is checked and no hint is given."""
@@ -47,9 +48,18 @@ def build_view(folder: Path, lesson: str) -> Path:
 
 
 def _allowed(lesson: str) -> list[Path]:
-    taught = {exercise.lesson[3:]: exercise.lesson for exercise in catalogue()}
-    modules = [path for path in sorted(PACKAGE.glob("*.py")) if not path.stem.startswith("__")]
-    return [path for path in modules if taught.get(path.stem, "") < lesson]
+    """What every lesson shares, the modules of earlier lessons, and what those import."""
+    taught = {exercise.lesson[3:] for exercise in catalogue() if exercise.lesson < lesson}
+    names = {*SHARED, *taught}
+    for name in taught:
+        names |= _imports(PACKAGE / f"{name}.py")
+    return [path for path in sorted(PACKAGE.glob("*.py")) if path.stem in names]
+
+
+def _imports(source: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+    modules = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {module.removeprefix("wmcourse.") for module in modules if module.startswith("wmcourse.")}
 
 
 def without(names: set[str], source: str) -> str:
