@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from wmcourse.__main__ import main
+from wmcourse.grading import batch
 from wmcourse.grading.batch import grade_class
 from wmcourse.grading.bubblewrap import PROCESS_ONLY, find_wall
-from wmcourse.grading.grader import CannotGrade
+from wmcourse.grading.collect import Submission
+from wmcourse.grading.grader import CannotGrade, Plan
 from wmcourse.grading.sandbox import Limits
 
 ROOT = Path(__file__).parents[1]
@@ -86,8 +89,6 @@ def test_a_run_goes_on_where_it_was(graded, handins, tmp_path, monkeypatch) -> N
         (out / "rows" / name).write_bytes(rows(graded)[name])
     (out / "rows" / "bob.json").write_text("{ half a row")
     asked: list[str] = []
-    from wmcourse.grading import batch
-
     real = batch._on_this_machine
     monkeypatch.setattr(
         batch,
@@ -102,8 +103,6 @@ def test_a_run_goes_on_where_it_was(graded, handins, tmp_path, monkeypatch) -> N
 
 
 def test_another_hand_in_draws_other_inputs(graded, tmp_path) -> None:
-    from wmcourse.grading.collect import Submission
-
     notebooks = [Submission("a", "a", notebooks={"x": data}).fingerprint() for data in (b"1", b"2")]
     assert notebooks[0] != notebooks[1]
 
@@ -198,6 +197,15 @@ def test_what_cannot_be_graded_is_said(handins, tmp_path, options, said) -> None
         options["cases"] = tmp_path / "cases.py"
     with pytest.raises(CannotGrade, match=said):
         grade_class(handins, out, **{**TRUSTED, **options})
+
+
+def test_a_failure_of_the_graders_own_earns_nothing_and_is_not_kept() -> None:
+    failed: Future = Future()
+    failed.set_exception(RuntimeError("ours"))
+    row = batch._row_of((Submission("alice", "alice"), "key"), Plan((LESSON,), 5, process_only=True), failed)
+    assert row.key == ""
+    assert {result.reason for result in row.results} == {"not run"}
+    assert "the grader failed" in row.note
 
 
 def test_two_runs_do_not_mix(graded, handins) -> None:

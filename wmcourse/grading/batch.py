@@ -31,6 +31,7 @@ from wmcourse.grading.confine import die_with_parent, keep_out, limit_memory
 from wmcourse.grading.grader import CannotGrade, Plan, grade_submission, prove
 from wmcourse.grading.records import Result, Row, from_json, to_json
 from wmcourse.grading.reports import write_reports
+from wmcourse.grading.reports.files import write_whole
 from wmcourse.grading.sandbox import Limits
 
 PACKAGE = Path(wmcourse.__file__).parent
@@ -82,7 +83,7 @@ def grade_class(
     prove(plan.exercises(), plan.limits)
     (out / "rows").mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        _write(out / "run.json", _facts(plan, wall))
+        write_whole(out / "run.json", _facts(plan, wall))
         rows = sorted(_rows(found, plan, out, jobs, dask), key=lambda row: row.slug)
         write_reports(rows, plan.exercises(), out, wall_note=wall.why)
     return rows
@@ -135,7 +136,7 @@ def _rows(handins: HandIns, plan: Plan, out: Path, jobs: int, dask: str) -> Iter
     with tqdm(total=len(handins), unit=" hand-ins", desc="grading", smoothing=0) as bar:
         course = _course(plan)
 
-        def to_do() -> Iterator[tuple[Submission, str]]:
+        def to_do() -> Iterator[Task]:
             for submission in handins:
                 who = ascii((submission.student, submission.external))
                 key = sha256(f"{course}/{who}/{submission.fingerprint()}".encode()).hexdigest()
@@ -147,9 +148,8 @@ def _rows(handins: HandIns, plan: Plan, out: Path, jobs: int, dask: str) -> Iter
 
         ready: list[Row] = []
         spread = _on_dask(dask) if dask else _on_this_machine(max(1, jobs))
-        for submission, key, row in spread(to_do(), plan):
-            row = replace(row, key=key)
-            _write(out / "rows" / f"{submission.slug}.json", to_json(row))
+        for row in spread(to_do(), plan):
+            write_whole(out / "rows" / f"{row.slug}.json", to_json(row))
             bar.update(1 + len(ready))
             yield from (row, *ready)
             ready.clear()
@@ -157,12 +157,12 @@ def _rows(handins: HandIns, plan: Plan, out: Path, jobs: int, dask: str) -> Iter
         yield from ready
 
 
-Task = tuple[Submission, str]
-Spread = Callable[[Iterable[Task], Plan], Iterator[tuple[Submission, str, Row]]]
+Task = tuple[Submission, str]  # and the key that its row will have
+Spread = Callable[[Iterable[Task], Plan], Iterator[Row]]
 
 
 def _on_this_machine(jobs: int) -> Spread:
-    def spread(tasks: Iterable[Task], plan: Plan) -> Iterator[tuple[Submission, str, Row]]:
+    def spread(tasks: Iterable[Task], plan: Plan) -> Iterator[Row]:
         tasks = iter(tasks)
         lost: list[Task] = []
         while not lost:  # a worker that dies takes its pool along; what it held is graded alone, the rest in a new one
@@ -172,12 +172,12 @@ def _on_this_machine(jobs: int) -> Spread:
                     if isinstance(future.exception(), BrokenProcessPool):
                         lost.append(task)
                     else:
-                        yield *task, _row_of(task[0], plan, future)
+                        yield _row_of(task, plan, future)
             if not lost:
                 return
             for task in lost:
                 with _pool(1) as pool:
-                    yield *task, _row_of(task[0], plan, pool.submit(grade_submission, task[0], plan))
+                    yield _row_of(task, plan, pool.submit(grade_submission, task[0], plan))
             lost.clear()
 
     return spread
@@ -215,18 +215,25 @@ def _in_turn(
             yield running.pop(future), future
 
 
-def _row_of(submission: Submission, plan: Plan, future: Future[Row]) -> Row:
-    """A future's row; where the grader itself failed, a row without points that says so."""
+def _row_of(task: Task, plan: Plan, future: Future[Row]) -> Row:
+    """A future's row; where the grader itself failed, one without points that says so and that no later run keeps."""
+    submission, key = task
     error = future.exception()
     if error is None:
-        return future.result()
+        return replace(future.result(), key=key)
     if isinstance(error, CannotGrade):
         raise error
     note = f"the grader failed on this hand-in ({type(error).__name__}): please tell whoever runs it"
-    results = tuple(Result(e.id, "not run", 0, e.points, note=note) for e in plan.exercises())
-    mode = plan.wall().mode
     return Row(
-        submission.student, submission.slug, "unreadable", note, (), results, mode, plan.seed, submission.external
+        student=submission.student,
+        slug=submission.slug,
+        status="unreadable",
+        note=note,
+        files=(),
+        results=tuple(Result(e.id, "not run", 0, e.points, note=note) for e in plan.exercises()),
+        wall=plan.wall().mode,
+        seed=plan.seed,
+        external=submission.external,
     )
 
 
@@ -244,7 +251,7 @@ def _on_dask(address: str) -> Spread:
     except ImportError:
         raise CannotGrade("--dask needs the package distributed: pip install 'wmcourse[dask]'") from None
 
-    def spread(tasks: Iterable[Task], plan: Plan) -> Iterator[tuple[Submission, str, Row]]:
+    def spread(tasks: Iterable[Task], plan: Plan) -> Iterator[Row]:
         from distributed import as_completed
 
         try:
@@ -265,7 +272,7 @@ def _on_dask(address: str) -> Spread:
                     return
                 future = next(queue)
                 task = running.pop(future.key)
-                yield *task, _row_of(task[0], plan, future)
+                yield _row_of(task, plan, future)
 
     return spread
 
@@ -285,12 +292,6 @@ def _kept(out: Path, slug: str, key: str) -> Row | None:
     except (OSError, ValueError):
         return None
     return row if row.key == key else None
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_suffix(".partial")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
 
 
 def summary(rows: list[Row], out: Path) -> str:

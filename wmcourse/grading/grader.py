@@ -223,11 +223,11 @@ def _grade_one(exercise: Exercise, answers: Answers, box: Sandbox, seed: int) ->
             verdict = grade_answer(exercise, loaded[0], seed=seed, seconds=limits.exercise, before_hidden=look)
         else:
             verdict = _does_not_load(exercise, outcome)
-        reason = _reason(verdict)
-        first = next((case for case in verdict.cases if not case.passed), None)
-        ended = box.how_it_ended() if reason == "crashed" and first and not first.hidden else ""
+        cases = tuple(map(_not_open, verdict.cases))
+        failed = next((case for case in cases if not case.passed), None)
+        ended = box.how_it_ended() if failed and failed.kind == "crashed" and not failed.hidden else ""
     note = "; ".join(sentence for sentence in (answers.said.get(id, ""), ended) if sentence)
-    cases = tuple(map(_not_open, verdict.cases))
+    reason = failed.kind if failed else "passed"
     return Result(id, reason, verdict.points, exercise.points, cases, note, "".join(printed))
 
 
@@ -241,13 +241,6 @@ def _does_not_load(exercise: Exercise, outcome: Outcome) -> Verdict:
     first = CaseResult("the answer's cell runs", outcome.kind, outcome.message)
     rest = [CaseResult(case.name, "not run", hidden=case.hidden) for case in exercise.cases]
     return Verdict(exercise.id, exercise.points, (first, *rest))
-
-
-def _reason(verdict: Verdict) -> str:
-    if verdict.passed:
-        return "passed"
-    kind = next(case.kind for case in verdict.cases if not case.passed)
-    return "error" if kind == "open" else kind
 
 
 def _printed(peer: Peer, root: int) -> str:

@@ -89,7 +89,7 @@ class Sandbox:
         with theirs:
             command = wall.command(view, ["serve", str(theirs.fileno()), options])
             started = _started(command, stdin=subprocess.DEVNULL, wall=wall, pass_fds=(theirs.fileno(),))
-            self._process = self._stack.enter_context(started)
+            self._stack.enter_context(started)
 
     def start(self) -> Sandbox:
         """Wait until torch is there; Crashed where it never comes."""
