@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium.spaces import Box, Discrete, flatdim
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from wmcourse.plots import METHODS
@@ -144,55 +144,80 @@ def compare(view: View, truth: Tensor, dream: Tensor, seen: bool) -> Moment:
     return Moment(*pictures, math.degrees(angle), float((pictures[0] - pictures[1]).square().mean()), seen)
 
 
-def draw(history: Sequence[Moment], side: int = 240) -> Image.Image:
-    """Truth, dream, and the drift of all moments up to the last of history, as one picture; `side` pixels a frame."""
-    now, blind = history[-1], 0
-    while blind < len(history) and not history[-1 - blind].seen:
-        blind += 1
+def draw(history: Sequence[Moment], side: int = 240, steps: int | None = None) -> Image.Image:
+    """Truth, dream, and the drift since the episode's start, as one picture.
+
+    Args:
+        history: the moments of an episode, at least one.
+        side: of a frame, pixels; the picture is four times as wide.
+        steps: how many of the moments have passed, all if left out; the curves' scales are those of the whole history.
+    """
+    passed = history[:steps]
+    now, blind = passed[-1], next((k for k, moment in enumerate(reversed(passed)) if moment.seen), len(passed))
     small, head, gap = max(9, side // 18), side // 10, side // 16
     sheet = Image.new("RGB", (4 * side, 2 * head + side), "white")
     pen, font = ImageDraw.Draw(sheet), _font(small)
-    words = "the dream, seeing" if now.seen else f"the dream, blind for {blind}"
+    words = f"the dream, blind for {blind}" if blind else "the dream, seeing"
     for i, (picture, title, color) in enumerate(((now.truth, "the true world", TRUTH), (now.dream, words, DREAM))):
         left = gap + i * (side + gap)
         sheet.paste(_enlarged(picture, side), (left, head))
         pen.rectangle((left - 1, head - 1, left + side, head + side), outline=color, width=1)
         pen.text((left, head // 4), title, color, font)
-    drifts = [("pixel error", [moment.pixel_error for moment in history], 0.0, "{:.3f}")]
-    angles = [moment.angle_error for moment in history]
-    if known := [angle for angle in angles if math.isfinite(angle)]:
-        scale = next(limit for limit in (15.0, 45.0, 181.0) if max(known) <= limit)
-        drifts.insert(0, ("angle error", angles, min(scale, 180.0), "{:.0f}°"))
-    tall, seen = (side + head) // len(drifts), [moment.seen for moment in history]
-    for i, drift in enumerate(drifts):
-        top = head + i * tall
-        _curve(pen, (2 * side + 6 * gap, top, 4 * side - gap, top + tall - head), *drift, seen, font)
-    pen.text((4 * side - gap, head + side + 2), f"step {len(history) - 1}; shaded: seen", "#666666", font, "rt")
-    return sheet
+    curves, seen = _curves(history), [moment.seen for moment in passed]
+    tall, left = (side + head) // len(curves), 2 * side + 2 * gap + 3 * small + 8
+    for i, curve in enumerate(curves):
+        area = (left, head + i * tall, 4 * side - gap, i * tall + tall)
+        _plot(pen, font, area, curve._replace(values=curve.values[: len(seen)]), seen, max(50, len(history)))
+    pen.text((4 * side - gap, head + side + 2), f"step {len(seen) - 1}; shaded: seen", "#666666", font, "rt")
+    return sheet.quantize(palette=_palette(), dither=Image.Dither.NONE) if len(now.truth) == 1 else sheet
 
 
-def _curve(
-    pen: ImageDraw.ImageDraw, area: tuple, title: str, values: list, top: float, shown: str, seen: list, font: Any
-) -> None:
-    """A drift from the episode's start, in the area (left, top, right, bottom); shaded where the dreamer saw."""
+class _Curve(NamedTuple):
+    title: str
+    values: list[float]
+    top: float  # of the axis, which begins at 0
+    form: str
+
+
+def _curves(history: Sequence[Moment]) -> list[_Curve]:
+    """The drift in angle, where there is one, and in pixels."""
+    angles, pixels = [moment.angle_error for moment in history], [moment.pixel_error for moment in history]
+    curves = [_Curve("pixel error", pixels, max([0.01, *filter(math.isfinite, pixels)]), "{:.3f}")]
+    if (largest := max(filter(math.isfinite, angles), default=None)) is not None:
+        limit = next(limit for limit in (15.0, 45.0, 180.0) if largest <= limit + 1e-6)
+        curves.insert(0, _Curve("angle error", angles, limit, "{:.0f}°"))
+    return curves
+
+
+def _plot(pen: ImageDraw.ImageDraw, font: Any, area: tuple, curve: _Curve, seen: list[bool], span: int) -> None:
+    """A curve in the area (left, top, right, bottom), `span` moments wide; shaded where the dreamer saw."""
     left, high, right, low = area
-    known = [value for value in values if math.isfinite(value)]
-    top, width = top or max([*known, 0.01]), (right - left) / max(50, len(values))
+    width = (right - left) / span
     for k, was in enumerate(seen):
         if was:
             pen.rectangle((left + k * width, high, left + (k + 1) * width, low), SEEN)
     line: list[tuple[float, float]] = []
-    for k, value in enumerate([*values, math.nan]):
+    for k, value in enumerate([*curve.values, math.nan]):
         if math.isfinite(value):
-            line.append((left + (k + 0.5) * width, low - (low - high) * value / top))
+            line.append((left + (k + 0.5) * width, low - (low - high) * value / curve.top))
         elif line:  # a gap where the dream shows no angle
             pen.line(line * 2 if len(line) == 1 else line, DREAM, 2, "curve")
             line = []
     pen.line((left, high, left, low, right, low), "#666666")
-    for value, y in ((top, high), (0, low)):
-        pen.text((left - 4, y), shown.format(value), "#666666", font, "rm")
-    last = shown.format(values[-1]) if math.isfinite(values[-1]) else "no angle"
-    pen.text((left + 4, high - 2), f"{title} {last}", DREAM, font, "lb")
+    for value, y in ((curve.top, high), (0, low)):
+        pen.text((left - 4, y), curve.form.format(value), "#666666", font, "rm")
+    last = curve.form.format(curve.values[-1]) if math.isfinite(curve.values[-1]) else "none to be seen"
+    pen.text((left + 4, high - 2), f"{curve.title} {last}", DREAM, font, "lb")
+
+
+@functools.lru_cache
+def _palette() -> Image.Image:
+    """Grays as Pillow rounds them, in fours, white, and the fading blue: a PNG is written in a sixth of the time."""
+    grays = [tone for k in range(63) for tone in (4 * k,) * 3]
+    fade = [round(255 + (tone - 255) * k / 23) for k in range(24) for tone in ImageColor.getrgb(DREAM)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*fade, *grays, *ImageColor.getrgb(SEEN)])
+    return palette
 
 
 @functools.lru_cache
@@ -207,16 +232,18 @@ def _enlarged(picture: Tensor, side: int) -> Image.Image:
     return ImageOps.pad(image, (side, side), Image.Resampling.NEAREST, color="white")
 
 
-def save_gif(path: str | Path, history: Sequence[Moment], *, fps: float = 20, side: int = 160) -> Path:
-    """Write what was played as a GIF that repeats: truth, dream and drift, a frame a moment. Gives the path.
+def save_gif(path: str | Path, history: Sequence[Moment], *, fps: float = 20, side: int = 120) -> Path:
+    """Write what was played as a GIF that repeats, a frame a moment, some 5 KB each; gives the path.
 
     Raises:
         ValueError: nothing was played.
     """
     if not history:
         raise ValueError("there is nothing to show: the history is empty")
-    sheets = [draw(history[: k + 1], side) for k in range(len(history))]
-    palette = sheets[-1].quantize(64)  # one for all, so that still parts cost nothing
-    first, *rest = [sheet.quantize(palette=palette, dither=Image.Dither.NONE) for sheet in sheets]
+    sheets = [draw(history, side, k + 1) for k in range(len(history))]
+    if sheets[0].mode == "RGB":  # one palette for all, so that still parts cost nothing
+        palette = sheets[-1].quantize()
+        sheets = [sheet.quantize(palette=palette, dither=Image.Dither.NONE) for sheet in sheets]
+    first, *rest = sheets
     first.save(path, save_all=True, append_images=rest, duration=1000 / fps, loop=0, optimize=False)
     return Path(path)
