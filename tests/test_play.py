@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wmcourse.encoder_decoder import MLPDecoder, MLPEncoder
 from wmcourse.nets import mlp
-from wmcourse.play import Dream, Panel, play, save_gif
+from wmcourse.play import Panel, Sleepwalk, by_steps, dream_step, play, save_gif
 from wmcourse.recurrence import State
 from wmcourse.rssm import Categorical, Gaussian, RSSMConfig, WorldModel, imagine_ahead, observe
 from wmcourse.views import Moment, View, as_floats, choices, compare, draw, match_angle, rods, view_of
@@ -88,17 +88,17 @@ class Physics:
         return torch.stack([features[..., 0].cos(), features[..., 0].sin(), features[..., 1]], -1)
 
 
-def dream_of_frames(**options: Any) -> tuple[Dream, Recorded]:
-    dream = Dream(pixel_model(), lambda: Recorded(frames()), context=CONTEXT, **options)
+def dream_of_frames(**options: Any) -> tuple[Sleepwalk, Recorded]:
+    dream = Sleepwalk(pixel_model(), lambda: Recorded(frames()), context=CONTEXT, **options)
     assert isinstance(dream.env, Recorded)
     return dream, dream.env
 
 
-def pictures(dream: Dream) -> Tensor:
+def pictures(dream: Sleepwalk) -> Tensor:
     return torch.stack([moment.dream for moment in dream.history])
 
 
-def truths(dream: Dream) -> Tensor:
+def truths(dream: Sleepwalk) -> Tensor:
     return torch.stack([moment.truth for moment in dream.history])
 
 
@@ -106,14 +106,14 @@ TORQUES = [2.0, -1.0, 0.5, 2.0, -2.0, 0.0]
 
 
 def test_the_dream_of_a_model_that_is_right_does_not_drift() -> None:
-    dream = Dream(Physics(), make_pendulum)
+    dream = Sleepwalk(Physics(), make_pendulum)
     for torque in np.random.default_rng(0).uniform(-2, 2, 100):
         dream.step(torque)
     assert len(dream.history) == 105
     assert max(moment.angle_error for moment in dream.history) < 0.05
     wrong = Physics()
     wrong.transition = lambda deter, stoch, action: Physics.transition(wrong, deter, stoch, -action)  # type: ignore[method-assign]
-    dream = Dream(wrong, make_pendulum)
+    dream = Sleepwalk(wrong, make_pendulum)
     assert max(dream.step(2.0).angle_error for _ in range(20)) > 10
     assert dream.history[-1].pixel_error > 0.01
 
@@ -172,6 +172,33 @@ def test_the_learners_own_functions_dream() -> None:
     theirs.wake()
     assert torch.allclose(pictures(dream), pictures(theirs), atol=1e-5)
     assert calls == ["observe", *["imagine"] * len(TORQUES), "observe"]
+    stepped, _ = dream_of_frames(imagine=by_steps(lambda *args: tuple(dream_step(*args))))
+    for torque in TORQUES:
+        stepped.step(torque)
+    assert torch.allclose(pictures(stepped)[:-1], pictures(theirs)[:-1], atol=1e-5)
+
+
+def test_what_is_scaled_for_the_model_is_scaled_back_for_the_eye() -> None:
+    class Scaled(Physics):
+        def observe(self, embed: Tensor, action: Tensor, first: Tensor, noise: Tensor) -> tuple[State]:
+            return super().observe(embed * scale, 2 * action, first, noise)
+
+        def transition(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
+            return super().transition(deter, stoch, 2 * action)  # the world takes [-1, 1] for [-2, 2]
+
+        def decoder(self, features: Tensor) -> Tensor:
+            return super().decoder(features) / scale
+
+    scale = torch.tensor([1.0, 1.0, 8.0])
+    dream = Sleepwalk(
+        Scaled(),
+        lambda: gym.wrappers.RescaleAction(make_pendulum(), np.float32(-1), np.float32(1)),
+        prepare=lambda obs: obs / scale,
+        decoded=lambda obs: obs * scale,
+    )
+    errors = [dream.follow(lambda features: features[:, :1].sin()).angle_error for _ in range(50)]
+    assert max(errors) < 0.05
+    assert [*choices(dream.env.action_space, dream.view.moves)[0].values()][::4] == [-1.0, 0.0, 1.0]
 
 
 def test_waking_is_the_posterior_of_the_last_observations() -> None:
@@ -197,7 +224,7 @@ def test_waking_is_the_posterior_of_the_last_observations() -> None:
 
 
 def test_a_dream_of_the_right_model_with_a_wrong_start_is_mended_by_waking() -> None:
-    dream = Dream(Physics(), make_pendulum)
+    dream = Sleepwalk(Physics(), make_pendulum)
     dream.state = State(dream.state.deter + 1.0, dream.state.stoch)
     assert dream.step(0.0).angle_error > 30
     assert dream.wake().angle_error < 0.05
@@ -229,7 +256,7 @@ def test_a_seed_is_an_episode() -> None:
 
 
 def test_discrete_actions_are_told_one_hot_and_the_end_of_an_episode_is_final() -> None:
-    dream = Dream(state_model(4, 2), lambda: Recorded(make_cartpole()), context=2)
+    dream = Sleepwalk(state_model(4, 2), lambda: Recorded(make_cartpole()), context=2)
     world: Any = dream.env
     while not dream.over:
         dream.step(1)
@@ -255,7 +282,7 @@ def test_a_policy_sees_the_dream_alone_and_steers_both() -> None:
     assert torch.equal(asked[0], features)
     assert asked[0].shape == (1, 28)
     assert world.actions[-1].tolist() == [2.0] == dream.told[-1][0].tolist()
-    cart = Dream(state_model(4, 2), make_cartpole, context=2)
+    cart = Sleepwalk(state_model(4, 2), make_cartpole, context=2)
     cart.follow(lambda features: torch.tensor([[-3.0, -1.0]]))
     assert cart.told[-1].tolist() == [[0.0, 1.0]]
 
@@ -304,7 +331,7 @@ def test_what_has_no_picture_or_no_button_says_so() -> None:
     with pytest.raises(ValueError, match="view="):
         view_of(make_mountain())
     view = View(lambda obs: obs.abs().clamp(max=1).expand(1, 1, 2))
-    dream = Dream(state_model(2, 3), make_mountain, view=view)
+    dream = Sleepwalk(state_model(2, 3), make_mountain, view=view)
     assert math.isnan(dream.step(2).angle_error)
     assert draw(dream.history, side=100).size == (400, 120)
     red = torch.tensor([0.8, 0.0, 0.0]).view(3, 1, 1).expand(3, 4, 4)
@@ -327,7 +354,7 @@ def shown(panel: Panel) -> Image.Image:
 
 def test_the_panel_is_driven_by_its_buttons() -> None:
     panel = play(pixel_model(), frames, context=CONTEXT, hold=3)
-    dream = panel.dream
+    dream = panel.walk
     assert shown(panel).size == (960, 288)
     before = panel.image.value
     panel.buttons["left ↻"].click()
@@ -350,12 +377,12 @@ def test_while_the_clock_runs_the_slider_steers_and_a_button_holds_its_action() 
     panel = play(pixel_model(), frames, context=CONTEXT, hold=3)
     panel.clock.playing = True
     panel.buttons["right ↺"].click()
-    assert len(panel.dream.history) == CONTEXT
+    assert len(panel.walk.history) == CONTEXT
     panel.clock.value += 1
     panel.steer.value = "-0.5"
     panel.clock.value += 1
     panel.clock.value = 0  # the clock's own stop button
-    assert [told.item() for told in panel.dream.told[CONTEXT - 1 :]] == [2.0, -0.5]
+    assert [told.item() for told in panel.walk.told[CONTEXT - 1 :]] == [2.0, -0.5]
 
 
 def test_the_autopilot_steers_by_the_policy_until_the_episode_is_over() -> None:
@@ -363,13 +390,13 @@ def test_the_autopilot_steers_by_the_policy_until_the_episode_is_over() -> None:
     assert not panel.clock.playing
     panel.autopilot.value = True
     assert panel.clock.playing
-    while not panel.dream.over:
+    while not panel.walk.over:
         panel.clock.value += 1
-    assert [int(told.argmax()) for told in panel.dream.told[1:]] == [0] * (len(panel.dream.told) - 1)
-    steps = len(panel.dream.history)
+    assert [int(told.argmax()) for told in panel.walk.told[1:]] == [0] * (len(panel.walk.told) - 1)
+    steps = len(panel.walk.history)
     panel.clock.value += 1
     panel.buttons["left"].click()
-    assert (len(panel.dream.history), panel.clock.playing) == (steps, False)
+    assert (len(panel.walk.history), panel.clock.playing) == (steps, False)
     assert "over" in panel.status.value
     assert panel.buttons["left"].disabled
     panel.again.click()
@@ -380,14 +407,14 @@ def test_the_autopilot_steers_by_the_policy_until_the_episode_is_over() -> None:
 def test_moves_of_ones_own() -> None:
     panel = play(state_model(3, 1), make_pendulum, moves={"push": [1.5], "pull": [-1.5]})
     panel.buttons["push"].click()
-    assert panel.dream.told[-1].item() == 1.5
+    assert panel.walk.told[-1].item() == 1.5
 
 
 def test_without_ipywidgets_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(MissingDependency, match=r"pip install .ipywidgets>=8,<9"):
         play(state_model(3, 1), make_pendulum)
-    Dream(state_model(3, 1), make_pendulum).step(0.0)  # the core needs none
+    Sleepwalk(state_model(3, 1), make_pendulum).step(0.0)  # the core needs none
 
 
 def test_a_gif_holds_every_moment(tmp_path: Any) -> None:

@@ -1,21 +1,14 @@
 """Play: a learned world model dreams beside the true world, under the same actions, and you steer.
 
-`Dream` is the plain core: a few frames seen, then the prior alone, beside a simulator that is told the same actions.
-`play` is its panel for a notebook. After the dream that Ha & Schmidhuber let you play (worldmodels.github.io,
-arXiv:1803.10122), with the world that it was learned from beside it.
+`Sleepwalk` is the plain core: a few frames seen, then the prior alone, beside a simulator told the same actions. `play`
+is its panel. After the dream that Ha & Schmidhuber let you play (worldmodels.github.io, arXiv:1803.10122). In a lesson,
+with the functions that `check` returned:
 
-In a lesson, with a trained wmcourse.rssm.WorldModel of frames and the learner's own checked functions of lesson 07:
-
-    make_env = lambda: make_pendulum(pixels=True, frame_size=16)
     panel = play(model, make_env, observe=observe, imagine=imagine_ahead, hold=4)
     panel
 
-and in a later cell, whatever was played: `save_gif("dream.gif", panel.dream.history)`. Without a notebook, for readers:
-
-    dream = Dream(model, make_env)
-    while not dream.over:
-        dream.follow(policy)
-    save_gif("dream.gif", dream.history)
+and in a later cell, whatever was played: `save_gif("dream.gif", panel.walk.history)`. For those who only read, let a
+policy play: call `follow(policy)` of a Sleepwalk until it is `over`, and save its history.
 """
 
 from __future__ import annotations
@@ -35,14 +28,14 @@ from wmcourse.recurrence import State
 from wmcourse.views import Moment, View, as_floats, choices, compare, draw, save_gif, view_of
 from wmcourse.worlds import MissingDependency
 
-__all__ = ["Dream", "Panel", "play", "save_gif"]
+__all__ = ["Panel", "Sleepwalk", "by_steps", "play", "save_gif"]
 
 
-class Dream:
+class Sleepwalk:
     """A world model that dreams beside the true world, under the same actions.
 
     It watches the first `context` observations of an episode, under random actions. From then on it sees nothing:
-    `step` tells both worlds one action. `wake` lets it watch the last `context` observations again, from nothing.
+    `step` tells both worlds one action. `wake` lets it watch the last `context` observations.
 
     Args:
         model: a wmcourse.rssm.WorldModel, or anything with `rssm`, `encoder` and `decoder` that behave alike.
@@ -53,7 +46,7 @@ class Dream:
         decoded: from what the decoder gives to observations as as_floats has them; torch.sigmoid where it gives logits.
         noise: from a shape and a generator to the draws' noise, (*shape, S); zeros are a Gaussian's likeliest dream.
         observe: a function as lesson 07's `observe`; without it the model's own.
-        imagine: a function as lesson 07's `imagine_ahead`; without it the model's own parts.
+        imagine: a function as lesson 07's `imagine_ahead`, or by_steps of one step; without it the model's own parts.
     """
 
     def __init__(
@@ -73,7 +66,7 @@ class Dream:
         self.view, self.prepare, self.decoded = view or view_of(self.env), prepare, decoded
         self.noise = noise or model.rssm.latent.noise
         self.observe = functools.partial(observe, model.rssm) if observe else model.rssm.observe
-        self.imagine = functools.partial(imagine or one_step_ahead, model.rssm)
+        self.imagine = functools.partial(imagine or by_steps(dream_step), model.rssm)
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -147,10 +140,19 @@ class Dream:
         return [compare(self.view, *pair, seen) for pair in zip(truth, dreamed, strict=True)]
 
 
-def one_step_ahead(model: Any, state: State, actions: Tensor, noise: Tensor) -> tuple[State, Tensor]:
-    """Lesson 07's `imagine_ahead` for a horizon of 1, from the parts that a model of any kind of RSSM has."""
-    deter = model.transition(*state, actions[:, 0])
-    return State(deter[:, None], model.draw(model.prior(deter), noise[:, 0])[:, None]), actions
+def dream_step(model: Any, state: State, action: Tensor, noise: Tensor) -> State:
+    """One step without seeing: h' = f(h, z, a), z' ~ p(z' | h'). (1, D) and (1, S), (1, A), (1, S) to a State."""
+    deter = model.transition(*state, action)
+    return State(deter, model.draw(model.prior(deter), noise))
+
+
+def by_steps(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Lesson 07's `imagine_ahead`, for one action, of a step like `dream_step`, perhaps a learner's own."""
+
+    def imagine(model: Any, state: State, actions: Tensor, noise: Tensor) -> tuple[State, Tensor]:
+        return State(*(part[:, None] for part in step(model, state, actions[:, 0], noise[:, 0]))), actions
+
+    return imagine
 
 
 class Panel:
@@ -163,7 +165,7 @@ class Panel:
 
     def __init__(
         self,
-        dream: Dream,
+        walk: Sleepwalk,
         *,
         policy: Callable[[Tensor], Tensor] | None = None,
         moves: dict[str, Any] | None = None,
@@ -176,19 +178,17 @@ class Panel:
             import ipywidgets as widgets
         except ImportError:
             raise MissingDependency('play needs ipywidgets: run `pip install "ipywidgets>=8,<9"`') from None
-        self.dream, self.policy, self.hold, self.side, self.seed = dream, policy, hold, side, seed
-        self.moves, named = (moves, list(moves)) if moves else choices(dream.env.action_space, dream.view.moves)
+        self.walk, self.policy, self.hold, self.side, self.seed = walk, policy, hold, side, seed
+        self.moves, named = (moves, list(moves)) if moves else choices(walk.env.action_space, walk.view.moves)
         self.image, self.status = widgets.Image(format="png"), widgets.Label()
         self.buttons = {label: widgets.Button(description=label) for label in named}
-        self.steer = widgets.SelectionSlider(
-            options=list(self.moves), value=named[len(named) // 2], description="steer"
-        )
+        self.steer = widgets.SelectionSlider(options=[*self.moves], value=named[len(named) // 2], description="steer")
         self.clock = widgets.Play(interval=interval, max=10**9, show_repeat=False)
         self.autopilot = widgets.ToggleButton(description="autopilot", disabled=policy is None)
         self.wake, self.again = widgets.Button(description="wake up"), widgets.Button(description="new episode")
         for label, button in self.buttons.items():
             button.on_click(functools.partial(self._press, label))
-        self.wake.on_click(lambda _: self._show(self.dream.wake()))
+        self.wake.on_click(lambda _: self._show(self.walk.wake()))
         self.again.on_click(lambda _: self.reset(self.seed + 1))
         self.clock.observe(self._tick, "value")
         self.autopilot.observe(self._start, "value")
@@ -199,7 +199,7 @@ class Panel:
     def reset(self, seed: int) -> None:
         """Another episode, from this seed."""
         self.seed = seed
-        self.dream.reset(seed)
+        self.walk.reset(seed)
         self._show()
 
     def _press(self, label: str, _: Any) -> None:
@@ -213,18 +213,18 @@ class Panel:
             self._act(self.steer.value, self.policy if self.autopilot.value else None)
 
     def _start(self, change: Any) -> None:
-        self.clock.playing = not self.dream.over and (change.new or self.clock.playing)
+        self.clock.playing = not self.walk.over and (change.new or self.clock.playing)
 
     def _act(self, label: str, policy: Callable[[Tensor], Tensor] | None = None) -> None:
-        if not self.dream.over:
-            self.dream.follow(policy) if policy else self.dream.step(self.moves[label])
+        if not self.walk.over:
+            self.walk.follow(policy) if policy else self.walk.step(self.moves[label])
             self._show()
 
     def _show(self, _: Any = None) -> None:
         """The picture now; drawn whole in some milliseconds, so that a click feels like a key."""
-        draw(self.dream.history, self.side).save(png := io.BytesIO(), "png", compress_level=1)
-        self.image.value, over = png.getvalue(), self.dream.over
-        self.status.value = f"step {len(self.dream.told)}, seed {self.seed}" + ("; the episode is over" if over else "")
+        draw(self.walk.history, self.side).save(png := io.BytesIO(), "png", compress_level=1)
+        self.image.value, over = png.getvalue(), self.walk.over
+        self.status.value = f"step {len(self.walk.told)}, seed {self.seed}" + ("; the episode is over" if over else "")
         for widget in (*self.buttons.values(), self.clock):
             widget.disabled = over
         self.clock.playing = self.clock.playing and not over
@@ -238,7 +238,7 @@ def play(model: Any, make_env: Callable[[], gym.Env], **options: Any) -> Panel:
 
     Args:
         model, make_env: a trained world model, and what makes the world that it was trained on.
-        options: Dream's (context, view, observe, imagine, ...) and Panel's: policy, from features (1, D + S) to an
+        options: Sleepwalk's (context, view, observe, imagine, ...) and Panel's: policy, from features (1, D + S) to an
             action (1, A), for the autopilot; moves, labels and their actions; hold, how many steps a click lasts;
             interval, milliseconds between two ticks of the clock; side of a frame, pixels; seed of the first episode.
 
@@ -247,4 +247,4 @@ def play(model: Any, make_env: Callable[[], gym.Env], **options: Any) -> Panel:
         ValueError: how to show or to steer this world is not known.
     """
     of_panel = {k: options.pop(k) for k in ("policy", "moves", "hold", "interval", "side", "seed") if k in options}
-    return Panel(Dream(model, make_env, **options), **of_panel)
+    return Panel(Sleepwalk(model, make_env, **options), **of_panel)
