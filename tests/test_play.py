@@ -189,7 +189,7 @@ def test_what_is_scaled_for_the_model_is_scaled_back_for_the_eye() -> None:
         def decoder(self, features: Tensor) -> Tensor:
             return super().decoder(features) / scale
 
-    scale = torch.tensor([1.0, 1.0, 8.0])
+    scale = torch.tensor([1.0, 2.0, 8.0])
     dream = Sleepwalk(
         Scaled(),
         lambda: gym.wrappers.RescaleAction(make_pendulum(), np.float32(-1), np.float32(1)),
