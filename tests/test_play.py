@@ -333,7 +333,7 @@ def test_what_has_no_picture_or_no_button_says_so() -> None:
     view = View(lambda obs: obs.abs().clamp(max=1).expand(1, 1, 2))
     dream = Sleepwalk(state_model(2, 3), make_mountain, view=view)
     assert math.isnan(dream.step(2).angle_error)
-    assert draw(dream.history, side=100).size == (400, 120)
+    assert draw(dream.history, side=100).size == (400, 128)
     red = torch.tensor([0.8, 0.0, 0.0]).view(3, 1, 1).expand(3, 4, 4)
     sheet = draw([Moment(red, red, math.nan, 0.0, True)], side=100)
     assert sheet.convert("RGB").getpixel((50, 50)) == (204, 0, 0)
@@ -426,7 +426,7 @@ def test_a_gif_holds_every_moment(tmp_path: Any) -> None:
         film: Any = gif
         assert (film.n_frames, film.size, film.info["duration"], film.info["loop"]) == (
             len(dream.history),
-            (320, 96),
+            (320, 108),
             50,
             0,
         )

@@ -154,7 +154,7 @@ def draw(history: Sequence[Moment], side: int = 240, steps: int | None = None) -
     """
     passed = history[:steps]
     now, blind = passed[-1], next((k for k, moment in enumerate(reversed(passed)) if moment.seen), len(passed))
-    small, head, gap = max(9, side // 18), side // 10, side // 16
+    small, head, gap = max(9, side // 18), max(14, side // 10), side // 16
     sheet = Image.new("RGB", (4 * side, 2 * head + side), "white")
     pen, font = ImageDraw.Draw(sheet), _font(small)
     words = f"the dream, blind for {blind}" if blind else "the dream, seeing"
