@@ -29,9 +29,10 @@ def fit(
     steps: int,
     learning_rate: float = 1e-3,
     clip: float = 100.0,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     label: str = "",
 ) -> Tensor:
-    """Minimize a loss with Adam (Kingma & Ba, arXiv:1412.6980); the learning rate falls to 0 along a cosine.
+    """Minimize a loss, with Adam unless told otherwise (arXiv:1412.6980); the learning rate falls to 0 along a cosine.
 
     Args:
         parameters: what to train.
@@ -39,21 +40,22 @@ def fit(
         steps: how many updates.
         learning_rate: the first one.
         clip: the largest norm of the gradient that is let through.
+        optimizer: from the parameters and lr to what updates them.
         label: what to call this in the progress bar; no bar without a label.
 
     Returns:
         The loss before each update, (steps,), detached.
     """
     kept = list(parameters)
-    optimizer = torch.optim.Adam(kept, lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    updates = optimizer(kept, lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(updates, steps)
     losses = torch.empty(steps)
     for step in tqdm(range(steps), desc=label, leave=False, disable=not label):
         value = loss()
-        optimizer.zero_grad(set_to_none=True)
+        updates.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(kept, clip)
-        optimizer.step()
+        updates.step()
         schedule.step()
         losses[step] = value.detach()
     return losses
