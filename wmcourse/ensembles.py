@@ -18,39 +18,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmcourse.nets import fit
-from wmcourse.one_step_dynamics import standardize
+from wmcourse.one_step_dynamics import SMALLEST_SPREAD, gaussian_log_prob, standardize
 from wmcourse.replay import Transitions
 
-Linear = Callable[[Tensor, Tensor, Tensor], Tensor]
-Bound = Callable[[Tensor, Tensor, Tensor], Tensor]
-Bootstrap = Callable[[Tensor], Tensor]
 LOWEST_LOG_VAR, HIGHEST_LOG_VAR = -10.0, 1.0  # of standardized targets, before training moves them
 BOUND_PULL = 0.01  # how hard the loss draws the two bounds together
-FUSED_ADAM = functools.partial(torch.optim.Adam, fused=True)
 
 
 def bootstrap_rows(uniform: Tensor) -> Tensor:
-    """Which rows of the data each member learns from: N draws with replacement, a draw of its own for every member.
-
-    About 1 - 1/e = 63 % of the rows come up at least once; the rest is new to that member. Efron 1979.
+    """Which rows of the data each member learns from: N draws with replacement, its own for every member (Efron 1979).
 
     Args:
         uniform: numbers in [0, 1), (M, N), for M members and N rows of data.
 
     Returns:
-        Row numbers in [0, N), int64, (M, N): the whole number below N * uniform.
+        Row numbers in [0, N), int64, (M, N): N * uniform, rounded down.
     """
-    count = uniform.shape[-1]
-    return (uniform * count).long().clamp(max=count - 1)  # float32 may round the product up to N
+    return (uniform * uniform.shape[-1]).long()
 
 
 def batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """One linear layer of every member at once: y_m = x_m W_m + b_m.
 
     Args:
-        x: (M, B, I).
-        weight: (M, I, O).
-        bias: (M, O).
+        x, weight, bias: (M, B, I), (M, I, O) and (M, O).
 
     Returns:
         (M, B, O); member m sees only x[m].
@@ -59,34 +50,26 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def bounded_log_var(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """A log-variance that stays softly below `high`, then softly above `low`, and has a gradient everywhere.
+    """A log-variance kept softly below `high`, then softly above `low`: high - softplus(high - raw), and likewise.
 
-    high - softplus(high - raw), and likewise from below: Chua et al., arXiv:1805.12114, appendix A.1.
+    Chua et al., arXiv:1805.12114, appendix A.1. It has a gradient everywhere.
 
     Args:
         raw: a network's output, (..., O).
-        low, high: (O,), or any shape that broadcasts; low < high.
+        low, high: low < high, (O,), or what broadcasts.
     """
     below = high - F.softplus(high - raw)
     return low + F.softplus(below - low)
-
-
-def gaussian_nll(y: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """-log N(y; mean, diag(exp(log_var))) in nats, summed over the last axis: (..., O) three times to (...)."""
-    squared = (y - mean).square() * torch.exp(-log_var)
-    return 0.5 * (squared + log_var + math.log(2 * math.pi)).sum(-1)
 
 
 def split_variance(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """The law of total variance: Var(y) = Var over members of their means + mean over members of their variances.
 
     Args:
-        mean: of each member, (M, ..., O).
-        var: of each member, at least 0, (M, ..., O).
+        mean, var: of each member, (M, ..., O).
 
     Returns:
-        epistemic, the mean squared deviation of the members' means from their mean, and aleatoric, (..., O) each; their
-        sum is the variance of the mixture of the members, one part each.
+        epistemic and aleatoric, (..., O) each; their sum is the variance of the members' equal mixture.
     """
     return mean.var(0, correction=0), var.mean(0)
 
@@ -95,28 +78,22 @@ def disagreement(mean: Tensor, scale: Tensor) -> Tensor:
     """How far the members' means lie apart: their standard deviation in units of `scale`, root mean square over O.
 
     Args:
-        mean: of each member, (M, ..., O).
-        scale: the size of each dimension, above 0, (O,).
+        mean, scale: of each member, (M, ..., O), and the size of each dimension, above 0, (O,).
 
     Returns:
-        (...); 0 where all members agree. As a bonus: Pathak et al., arXiv:1906.04161.
+        (...); 0 where all agree. As a bonus for exploring: Pathak et al., arXiv:1906.04161.
     """
     return (mean / scale).var(0, correction=0).mean(-1).sqrt()
 
 
 def penalized_reward(reward: Tensor, mean: Tensor, scale: Tensor, weight: float) -> Tensor:
-    """The members' mean reward, less `weight` times their disagreement about where it leads.
+    """The members' mean reward, less `weight` times their disagreement about where it leads, (...).
 
-    A negative weight makes the penalty a bonus. Yu et al., arXiv:2005.13239 (MOPO), who take the largest std instead.
+    A negative weight makes it a bonus. Yu et al., arXiv:2005.13239 (MOPO), who take the largest std instead.
 
     Args:
-        reward: of each member, (M, ...).
-        mean: next observation by each member, (M, ..., O).
-        scale: the size of each dimension, (O,).
-        weight: in units of reward.
-
-    Returns:
-        (...).
+        reward, mean: reward and next observation by each member, (M, ...) and (M, ..., O).
+        scale, weight: the size of each dimension, (O,), and the price of doubt, in units of reward.
     """
     return reward.mean(0) - weight * disagreement(mean, scale)
 
@@ -124,15 +101,9 @@ def penalized_reward(reward: Tensor, mean: Tensor, scale: Tensor, weight: float)
 def coverage(y: Tensor, mean: Tensor, std: Tensor, level: float) -> Tensor:
     """The share of y that lies in the central interval of this probability, under the mixture of the members.
 
-    y is inside where the mixture's distribution function is within level / 2 of one half.
-
     Args:
-        y: (..., O).
-        mean, std: of each member, (M, ..., O).
-        level: between 0 and 1.
-
-    Returns:
-        Scalar, about `level` for a calibrated model.
+        y, mean, std: (..., O), and of each member, (M, ..., O).
+        level: between 0 and 1; a calibrated model gives about this number back, a scalar.
     """
     below = torch.special.ndtr((y - mean) / std).mean(0)
     return ((below - 0.5).abs() <= level / 2).float().mean()
@@ -142,9 +113,9 @@ class Ensemble(nn.Module):
     """M Gaussian MLPs side by side, the weights of each layer stacked, (M, I, O). SiLU between the layers.
 
     Args:
-        members, inputs, outputs: M, I, O.
-        hidden: widths of the hidden layers.
+        members, inputs, outputs, hidden: M, I, O, and the widths of the hidden layers.
         linear, bound: the layer and the bound on the log-variance.
+        gain: of the first weights. The larger, the farther apart members begin, and where no data moves them they stay.
     """
 
     def __init__(
@@ -153,14 +124,15 @@ class Ensemble(nn.Module):
         inputs: int,
         outputs: int,
         hidden: tuple[int, ...] = (200, 200, 200, 200),
-        linear: Linear = batched_linear,
-        bound: Bound = bounded_log_var,
+        linear: Callable[..., Tensor] = batched_linear,
+        bound: Callable[..., Tensor] = bounded_log_var,
+        gain: float = 1.0,
     ):
         super().__init__()
         self.members, self.linear, self.bound = members, linear, bound
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for i, o in itertools.pairwise((inputs, *hidden, 2 * outputs)):
-            reach = 1 / math.sqrt(i)  # as in torch.nn.Linear
+            reach = gain / math.sqrt(i)  # gain 1 is torch.nn.Linear's
             self.weights.append(torch.empty(members, i, o).uniform_(-reach, reach))
             self.biases.append(torch.empty(members, o).uniform_(-reach, reach))
         self.low = nn.Parameter(torch.full((members, 1, outputs), LOWEST_LOG_VAR))
@@ -176,12 +148,10 @@ class Ensemble(nn.Module):
         return mean, self.bound(raw, self.low, self.high)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """The members' losses, summed: each one's mean nats on its own (x, y), (M, B, I) and (M, B, O); a scalar.
-
-        A sum, so that a member's gradient is what it would be alone. Bounds that data does not push apart close in.
-        """
-        nll = gaussian_nll(y, *self(x)).mean(1).sum()
-        return nll + BOUND_PULL * (self.high - self.low).sum()
+        """Each member's mean nats on its own (x, y), (M, B, I) and (M, B, O), summed: each learns as if alone."""
+        mean, log_var = self(x)
+        nll = -gaussian_log_prob(y, mean, torch.exp(0.5 * log_var)).mean(1)  # (M,)
+        return nll.sum() + BOUND_PULL * (self.high - self.low).sum()
 
 
 class Prediction(NamedTuple):
@@ -196,12 +166,10 @@ class Prediction(NamedTuple):
 class EnsembleModel(nn.Module):
     """M members' p(s', r | s, a): Gaussians around s plus a predicted difference, and of the reward.
 
-    What was learned of the data's scale is part of the model: it is saved, loaded and moved with it.
-
     Args:
         data: the transitions to take shapes, statistics and device from; obs (N, O) and action (N, A), both floats.
         members, hidden: how many, and the widths of their hidden layers.
-        parts: `linear` and `bound` of the Ensemble.
+        parts: `linear`, `bound` and `gain` of the Ensemble.
     """
 
     input_mean: Tensor  # of (s, a), (O + A,)
@@ -216,15 +184,14 @@ class EnsembleModel(nn.Module):
         inputs, targets = columns(data)
         for name, x in {"input": inputs, "target": targets}.items():
             self.register_buffer(f"{name}_mean", x.mean(0))
-            self.register_buffer(f"{name}_std", x.std(0).clamp(min=1e-6))
-        seen = torch.cat([data.obs, data.next_obs])
-        self.register_buffer("obs_low", seen.amin(0))
-        self.register_buffer("obs_high", seen.amax(0))
+            self.register_buffer(f"{name}_std", torch.where(x.std(0) < SMALLEST_SPREAD, 1.0, x.std(0)))
+        self.register_buffer("obs_low", torch.cat([data.obs, data.next_obs]).amin(0))
+        self.register_buffer("obs_high", torch.cat([data.obs, data.next_obs]).amax(0))
         self.net = Ensemble(members, inputs.shape[-1], targets.shape[-1], hidden, **parts)
         self.to(data.obs.device)
 
     def predict(self, obs: Tensor, action: Tensor) -> Prediction:
-        """obs (N, O) and action (N, A), the same for every member, or obs (M, N, O) and action (M, N, A), each its own."""
+        """Of obs (N, O) and action (N, A), shown to all, or (M, N, O) and (M, N, A), each member its own."""
         x = standardize(torch.cat([obs, action], -1), self.input_mean, self.input_std)
         mean, log_var = self.net(x)
         mean, std = self.target_mean + self.target_std * mean, self.target_std * torch.exp(0.5 * log_var)
@@ -246,19 +213,18 @@ def fit_ensemble(
     hidden: tuple[int, ...] = (200, 200, 200),
     learning_rate: float = 1e-3,
     model: EnsembleModel | None = None,
-    bootstrap: Bootstrap = bootstrap_rows,
+    bootstrap: Callable[[Tensor], Tensor] = bootstrap_rows,
     label: str = "",
     **parts,
 ) -> EnsembleModel:
     """A model whose members are each trained on batches from a bootstrap of their own.
 
     Args:
-        data: transitions, N of them.
-        seed: decides the first weights, the bootstraps and the order of the batches.
-        steps, batch, learning_rate: updates, transitions an update and member, and the first step size.
+        data, seed: N transitions; the seed decides the first weights, the bootstraps and the order of the batches.
+        steps, batch, learning_rate: updates, transitions an update and member, first step size.
         members, hidden, parts: of a new EnsembleModel.
         model: train this one on instead, in place; its scales stay as they are.
-        bootstrap: from uniform numbers (M, N) to the rows that each member may see, (M, N).
+        bootstrap: from uniform numbers (M, N) to the rows that each member learns from, (M, N).
         label: for the progress bar; none without it.
     """
     if model is None:
@@ -275,7 +241,7 @@ def fit_ensemble(
         index = rows.gather(1, torch.randint(rows.shape[1], (net.members, batch), generator=generator))
         return net.loss(inputs[index], targets[index])
 
+    adam = functools.partial(torch.optim.Adam, fused=True)
     # No clipping: a norm over all members would let one member's bad batch slow down the others.
-    parameters = net.parameters()
-    fit(parameters, loss, steps=steps, learning_rate=learning_rate, clip=math.inf, optimizer=FUSED_ADAM, label=label)
+    fit(net.parameters(), loss, steps=steps, learning_rate=learning_rate, clip=math.inf, optimizer=adam, label=label)
     return model

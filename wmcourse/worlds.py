@@ -17,6 +17,7 @@ from torch import Tensor
 TORQUE = 2.0  # the pendulum's action range is [-TORQUE, TORQUE], newton meter
 MAX_SPEED = 8.0  # and its angular velocity stays within [-MAX_SPEED, MAX_SPEED], radian per second
 FRAME_SIZE = 32
+RUST = 0.025  # the share of its velocity that the rusty pendulum loses in a step
 
 
 class MissingDependency(ImportError):
@@ -52,6 +53,11 @@ def make_pendulum(
     if noise_std:
         env = NoisyObservation(env, noise_std)
     return env
+
+
+def make_rusty_pendulum() -> gym.Env:
+    """Pendulum-v1 with friction and gusts, see RustyPendulum; it begins hanging down and is never truncated."""
+    return RustyPendulum(make("Pendulum-v1").unwrapped)
 
 
 def make_cartpole(*, noise_std: float = 0.0) -> gym.Env:
@@ -105,6 +111,36 @@ class NoisyObservation(gym.ObservationWrapper):
         """Add noise from the environment's own generator."""
         noise = self.unwrapped.np_random.normal(0.0, self.std, observation.shape)
         return (observation + noise).astype(np.float32)
+
+
+class RustyPendulum(gym.Wrapper):
+    """Pendulum-v1 with friction and gusts of known strength; it begins at rest, hanging down.
+
+    Each step the velocity loses RUST of itself, then a gust kicks it by a normal number of std gust_std(angle), then
+    Pendulum-v1 does what it does. So the std of the next velocity is gust_std of the angle before, while it stays
+    below MAX_SPEED.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        """Hanging down, at rest."""
+        self.env.reset(seed=seed, options=options)
+        world: Any = self.unwrapped
+        world.state = np.array([np.pi, 0.0])
+        return np.array([-1.0, 0.0, 0.0], np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        """Friction, one draw of the wind, then 0.05 s of Pendulum-v1."""
+        world: Any = self.unwrapped
+        angle, velocity = world.state
+        kick = world.np_random.normal(0.0, float(gust_std(torch.tensor(angle))))
+        world.state = np.array([angle, (1 - RUST) * velocity + kick])
+        obs, reward, *rest = self.env.step(action)
+        return obs, float(reward), *rest
+
+
+def gust_std(angle: Tensor) -> Tensor:
+    """Of the rusty pendulum's wind at an angle (...), in rad/s: 0.05 at the top, 0.15 at the bottom."""
+    return 0.05 + 0.05 * (1 - angle.cos())
 
 
 class PixelObservation(gym.ObservationWrapper):
