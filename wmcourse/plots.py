@@ -46,6 +46,16 @@ METHODS = {
     "memory wiped": ("#E69F00", "-."),
     "mixture": ("#009E73", "-"),
     "single Gaussian": ("#CC79A7", "--"),
+    "ensemble": ("#0072B2", "-"),
+    "one member": ("#E69F00", "--"),
+    "inflated": ("#D55E00", "-."),
+    "no noise of their own": ("#CC79A7", "--"),
+    "epistemic": ("#0072B2", "-"),
+    "aleatoric": ("#E69F00", "--"),
+    "disagreement": ("#0072B2", "-"),
+    "disagreement of clones": ("#D55E00", "--"),
+    "predicted noise": ("#E69F00", "-."),
+    "random, held": ("#999999", ":"),
 }
 
 
