@@ -29,6 +29,7 @@ lint: .venv/installed-test
 ROUNDS ?= 30
 bench: .venv/installed
 	$(or $(wildcard .venv-bench/bin/python),$(BIN)/python) -m bench.rssm --threads 1 2 --rounds $(ROUNDS)
+	$(or $(wildcard .venv-bench/bin/python),$(BIN)/python) -m bench.ensembles --threads 1 2 --rounds $(ROUNDS)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -306,7 +306,7 @@ middle = step.mean(0)
 low, high = (middle - 2 * total)[:, 0], (middle + 2 * total)[:, 0]
 left.fill_between(where[:, 0], low, high, alpha=0.2, linewidth=0, label="two std, total")
 left.plot(where, current(where), color="#000000", linewidth=0.8, label="the true current")
-left.set(xlabel="position (km)", ylabel="drift in a step (km)", ylim=(-1.2, 1.6))
+left.set(xlabel="position (km)", ylabel="drift in a step (km)", ylim=(-0.8, 1.0))
 left.legend(fontsize=8, loc="upper center", ncols=2)
 plots.curve(right, where[:, 0], epistemic[:, 0].sqrt(), "epistemic")
 plots.curve(right, where[:, 0], aleatoric[:, 0].sqrt(), "aleatoric")
@@ -383,12 +383,12 @@ shares = {
 }
 
 # %%
-fig, axis = plots.figure(width=4.4, height=3.4)
+fig, axis = plots.figure(width=5.6, height=3.2)
 axis.plot([0, 1], [0, 1], color="#000000", linewidth=0.8, label="calibrated")
 for name, share in shares.items():
     plots.curve(axis, levels, share, name)
 axis.set(xlabel="nominal probability of the interval", ylabel="share of held-out steps in it")
-axis.legend(fontsize=8)
+axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
 
 # %% [markdown]
@@ -433,17 +433,20 @@ def examine(model, informed, view) -> list[bool]:
     return [
         bool(wrong < 0.1),
         bool(share[gap].mean() > 10 * share[inside].mean()),
-        bool(epistemic[gap].mean() > 3 * after[gap].mean()),
+        bool(
+            epistemic[gap].mean() > 3 * after[gap].mean() + 1e-6
+        ),  # 1e-6 km²: rounding is no doubt
         bool(0.85 < held < 0.95),
     ]
 
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print(f"{'':24}noise  gap  falls  90 %")
+table = [f"{'':24}noise  gap  falls  90 %"]
 for name, view in LOOKALIKES.items():
     answers = ["yes" if passed else "-" for passed in examine(ensemble, informed, view)]
-    print(f"{name:24}{answers[0]:7}{answers[1]:5}{answers[2]:7}{answers[3]}")
+    table.append(f"{name:24}{answers[0]:7}{answers[1]:5}{answers[2]:7}{answers[3]}")
+print("\n".join(table))
 
 # %% [markdown]
 # Read the table by its rows. Only the ensemble answers yes four times. *Inflated* is the trap of this lesson: it covers
@@ -551,7 +554,7 @@ def earned(model) -> float:
     return sum(play(model, seed)[:, 1].sum().item() for seed in range(3)) / 3
 
 
-WEIGHTS = (0, 5, 20, 80, 320)
+WEIGHTS = (0, 5, 20, 80, 320, 2000)
 best = earned(truth)
 pay = torch.tensor([earned(careful(ensemble, weight)) for weight in WEIGHTS])
 fooled = earned(careful(ensemble, 80, LOOKALIKES["clones"]))
@@ -565,7 +568,7 @@ plots.curve(axis, range(len(WEIGHTS)), pay, "ensemble")
 axis.plot(WEIGHTS.index(80), fooled, "X", color="#D55E00", label="clones, weight 80")
 axis.set(xticks=range(len(WEIGHTS)), xticklabels=WEIGHTS, xlabel="weight of the penalty")
 axis.set(ylabel="pay in 40 steps, mean of 3", ylim=(0, None))
-axis.legend(fontsize=8, loc="center right")
+axis.legend(fontsize=8, loc="center left")
 plt.show()
 
 # %%
@@ -578,8 +581,8 @@ print(f"clones with weight 80, below a fifth: {bool(fooled < 0.2 * best)}")
 print(f"no penalty, but recordings of the gap, at least 80 %: {bool(knowing >= 0.8 * best)}")
 
 # %% [markdown]
-# Too small a price is paid and the planner sails on; too large a one, and it cares for certainty more than for pay. In
-# between lies a wide range that works. The last line is the other cure: go there and look.
+# Too small a price is paid, and the planner sails on. The higher it gets, the more the planner cares for certainty and the
+# less for pay. In between lies a range of more than a factor of 4 that works. The last line is the other cure: go there and look.
 #
 # ### The prize: going there to look
 #
@@ -655,8 +658,22 @@ print(
 )
 
 # %% [markdown]
-# The numbers are of this world. Without rust, on the plain Pendulum-v1, random torques pump the rod over the top by luck, and
-# in 1,000 steps the curious planner sees hardly more than they do. A bonus pays where looking around takes a plan.
+# The numbers are of this world. Take the rust away, and random torques swing the rod over the top by luck.
+
+# %%
+plain = {
+    name: torch.tensor(list(results[f"{name}, no rust"].values()), dtype=torch.float)[:, -1]
+    for name in ("random, held", "disagreement")
+}
+print({name: f"{counts.median():.0f} of 400" for name, counts in plain.items()}, "without rust")
+
+# %%
+# NBVAL_CHECK_OUTPUT
+luckier = plain["random, held"].median() > 1.5 * chance.median()
+print(f"without rust random torques visit at least half as much again: {bool(luckier)}")
+
+# %% [markdown]
+# A bonus pays most where looking around takes a plan.
 #
 # ## What could go wrong, and how you would see it
 #

@@ -142,6 +142,9 @@ class Ensemble(nn.Module):
         """Mean and log-variance, (M, B, O) each, of x (M, B, I), or of x (B, I) shown to every member."""
         if x.dim() == 2:
             x = x.expand(self.members, *x.shape)
+        if x.shape[1] > 256 and not torch.is_grad_enabled() and x.device.type == "cpu":
+            mean, log_var = zip(*map(self, x.split(256, 1)), strict=True)  # a planner's rows, by what fits the cache
+            return torch.cat(mean, 1), torch.cat(log_var, 1)
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = self.linear(F.silu(x) if i else x, weight, bias)
         mean, raw = x.chunk(2, -1)

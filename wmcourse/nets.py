@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -39,7 +40,7 @@ def fit(
         loss: draws its own batch and gives a scalar.
         steps: how many updates.
         learning_rate: the first one.
-        clip: the largest norm of the gradient that is let through.
+        clip: the largest norm of the gradient that is let through; with infinity it is not even measured.
         optimizer: from the parameters and lr to what updates them.
         label: what to call this in the progress bar; no bar without a label.
 
@@ -54,7 +55,8 @@ def fit(
         value = loss()
         updates.zero_grad(set_to_none=True)
         value.backward()
-        nn.utils.clip_grad_norm_(kept, clip)
+        if clip < math.inf:
+            nn.utils.clip_grad_norm_(kept, clip)
         updates.step()
         schedule.step()
         losses[step] = value.detach()

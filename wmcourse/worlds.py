@@ -17,7 +17,6 @@ from torch import Tensor
 TORQUE = 2.0  # the pendulum's action range is [-TORQUE, TORQUE], newton meter
 MAX_SPEED = 8.0  # and its angular velocity stays within [-MAX_SPEED, MAX_SPEED], radian per second
 FRAME_SIZE = 32
-RUST = 0.025  # the share of its velocity that the rusty pendulum loses in a step
 
 
 class MissingDependency(ImportError):
@@ -55,9 +54,9 @@ def make_pendulum(
     return env
 
 
-def make_rusty_pendulum() -> gym.Env:
+def make_rusty_pendulum(rust: float = 0.025) -> gym.Env:
     """Pendulum-v1 with friction and gusts, see RustyPendulum; it begins hanging down and is never truncated."""
-    return RustyPendulum(make("Pendulum-v1").unwrapped)
+    return RustyPendulum(make("Pendulum-v1").unwrapped, rust)
 
 
 def make_cartpole(*, noise_std: float = 0.0) -> gym.Env:
@@ -116,10 +115,14 @@ class NoisyObservation(gym.ObservationWrapper):
 class RustyPendulum(gym.Wrapper):
     """Pendulum-v1 with friction and gusts of known strength; it begins at rest, hanging down.
 
-    Each step the velocity loses RUST of itself, then a gust kicks it by a normal number of std gust_std(angle), then
-    Pendulum-v1 does what it does. So the std of the next velocity is gust_std of the angle before, while it stays
-    below MAX_SPEED.
+    Each step the velocity loses a share `rust` of itself, then a gust kicks it by a normal number of std
+    gust_std(angle), then Pendulum-v1 does what it does. So the std of the next velocity is gust_std of the angle
+    before, while it stays below MAX_SPEED.
     """
+
+    def __init__(self, env: gym.Env, rust: float):
+        super().__init__(env)
+        self.rust = rust
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
         """Hanging down, at rest."""
@@ -133,7 +136,7 @@ class RustyPendulum(gym.Wrapper):
         world: Any = self.unwrapped
         angle, velocity = world.state
         kick = world.np_random.normal(0.0, float(gust_std(torch.tensor(angle))))
-        world.state = np.array([angle, (1 - RUST) * velocity + kick])
+        world.state = np.array([angle, (1 - self.rust) * velocity + kick])
         obs, reward, *rest = self.env.step(action)
         return obs, float(reward), *rest
 

@@ -76,19 +76,21 @@ DRIVES = {
     "predicted noise": (learn, noise, 5),
     "reward": (learn, reward, 5),
 }
+ALL = [*DRIVES, "random, held, no rust", "disagreement, no rust"]
 
 
 def run(drive: str, seed: int, steps: int = STEPS) -> list[int]:
     """The cells visited after every EVERY steps."""
-    how, bonus, hold = DRIVES[drive]
-    life = explore(make_rusty_pendulum(), how, driven(bonus), steps=steps, seed=seed, hold=hold)
+    how, bonus, hold = DRIVES[drive.removesuffix(", no rust")]
+    env = make_rusty_pendulum(**({"rust": 0.0} if drive.endswith(", no rust") else {}))
+    life = explore(env, how, driven(bonus), steps=steps, seed=seed, hold=hold)
     return cells_seen(life.next_obs)[EVERY - 1 :: EVERY].tolist()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="*", default=list(range(10)))
-    parser.add_argument("--only", nargs="*", default=list(DRIVES), choices=list(DRIVES))
+    parser.add_argument("--only", nargs="*", default=ALL, choices=ALL)
     parser.add_argument("--merge", type=Path, nargs="*", default=[])
     parser.add_argument(
         "--out", type=Path, default=Path(wmcourse.__file__).parent / "runs" / "08_exploration.json"
