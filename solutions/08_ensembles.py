@@ -582,7 +582,7 @@ print(f"no penalty, but recordings of the gap, at least 80 %: {bool(knowing >= 0
 
 # %% [markdown]
 # Too small a price is paid, and the planner sails on. The higher it gets, the more the planner cares for certainty and the
-# less for pay. In between lies a range of more than a factor of 4 that works. The last line is the other cure: go there and look.
+# less for pay. In between lies a wide range that works. The last line is the other cure: go there and look.
 #
 # ### The prize: going there to look
 #
@@ -685,7 +685,7 @@ print(f"without rust random torques visit at least half as much again: {bool(luc
 # | dividing by M - 1, or adding standard deviations | epistemic and aleatoric do not add up to the mixture's variance |
 # | inflating the std until the intervals hold | all is covered, nothing is told apart: questions 2 and 3 |
 # | testing on data from where the training data came from | every answer is yes, and the planner is in the reeds |
-# | a bonus on the predicted noise | the explorer stays where the wind blows: a noisy television |
+# | a bonus on the predicted noise | the explorer hangs where the wind blows, hundreds of steps long: a noisy television |
 # | a bonus or a price in raw units | the dimension with the largest numbers decides alone |
 # | a simple world, or members that start alike | no disagreement in a gap that deserves it; the price does nothing |
 #

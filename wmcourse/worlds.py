@@ -137,8 +137,8 @@ class RustyPendulum(gym.Wrapper):
         angle, velocity = world.state
         kick = world.np_random.normal(0.0, float(gust_std(torch.tensor(angle))))
         world.state = np.array([angle, (1 - self.rust) * velocity + kick])
-        obs, reward, *rest = self.env.step(action)
-        return obs, float(reward), *rest
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, float(reward), terminated, truncated, info
 
 
 def gust_std(angle: Tensor) -> Tensor:

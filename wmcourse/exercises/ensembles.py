@@ -173,7 +173,7 @@ def _(answer: Callable, draw: Draw) -> None:
 @batched_linear.case("no member sees another one's input, and gradients reach everything")
 def _(answer: Callable, draw: Draw) -> None:
     args = _layer(draw, grad=True)
-    names = dict(zip(("x", "weight", "bias"), args, strict=True))
+    names: dict[str, Tensor] = dict(zip(("x", "weight", "bias"), args, strict=True))
     came = gradients(answer(*args), names)
     wanted = torch.autograd.grad(_member_by_member(*args).sum(), args)
     for name, right in zip(names, wanted, strict=True):
@@ -284,7 +284,7 @@ def _(answer: Callable, draw: Draw) -> None:
 def _(answer: Callable, draw: Draw) -> None:
     raw = torch.tensor([[-200.0], [-6.0], [0.0], [5.0], [200.0]]) + draw.uniform(5, 1)
     args = raw.requires_grad_(), torch.tensor([-3.0]).requires_grad_(), torch.tensor([2.0]).requires_grad_()
-    names = dict(zip(("raw", "low", "high"), args, strict=True))
+    names: dict[str, Tensor] = dict(zip(("raw", "low", "high"), args, strict=True))
     came = gradients(answer(*args), names, "are the bounds taken out with .item() or .detach()? They are learned, too")
     wanted = torch.autograd.grad(_bound(*args).sum(), args)
     for name, right in zip(names, wanted, strict=True):
@@ -412,11 +412,10 @@ def _(answer: Callable, draw: Draw) -> None:
 def _(answer: Callable, draw: Draw) -> None:
     mean, var = _moments(draw, grad=True)
     epistemic, aleatoric = _both(answer, mean, var)
-    slope = gradients(epistemic, {"mean": mean})["mean"]
+    slopes = gradients(epistemic + aleatoric, {"mean": mean, "var": var})
     off = (mean - mean.mean(0)).detach()
-    expect_close(slope, 2 * off / 5, "the gradient of epistemic should be 2 (mean_m - mean) / M")
-    slope = gradients(aleatoric, {"var": var})["var"]
-    expect_close(slope, torch.full_like(slope, 0.2), "the gradient of aleatoric should be 1 / M for each member")
+    expect_close(slopes["mean"], 2 * off / 5, "the gradient of epistemic should be 2 (mean_m - mean) / M")
+    expect_close(slopes["var"], torch.full((5, 4, 3), 0.2), "the gradient of aleatoric should be 1 / M for each member")
 
 
 @split_variance.case("works for one member, and for any axes", hidden=True)
