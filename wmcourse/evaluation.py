@@ -27,8 +27,8 @@ def evaluate(
 
     Args:
         policy: called without gradients on float32 observations (episodes, *O); rows of episodes that are over are
-            still there, and what it answers for them is not used. A policy that remembers starts anew with every call: hand
-            in a fresh one.
+            still there, and what it answers for them is not used. A policy that remembers starts anew with every call:
+            hand in a fresh one.
         make_env: makes one environment that ends, by itself or by a time limit; called once an episode.
         seed: episode i starts from seed + i, so the same seed gives the same starts to every policy.
     """
