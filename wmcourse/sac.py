@@ -154,7 +154,8 @@ class SAC:
         for parameter, grad in zip(self._all, grads, strict=True):
             parameter.grad = grad
         self._optimizer.step()
-        torch._foreach_lerp_(self._slow, self._fast, 1 - self.config.slowness)
+        for slow, fast in zip(self._slow, self._fast, strict=True):
+            slow.lerp_(fast, 1 - self.config.slowness)
         return {
             "critic_loss": critic_loss.detach(),
             "value": values.detach().mean(),
