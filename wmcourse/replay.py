@@ -111,6 +111,28 @@ def episode_transitions(episode: Episode) -> Transitions:
     return Transitions(episode.obs[:-1], episode.action, episode.reward, episode.obs[1:], episode.terminated)
 
 
+class Memory:
+    """The latest `capacity` transitions; adding and drawing never copy the rest."""
+
+    def __init__(self, capacity: int):
+        self.capacity, self.count = capacity, 0
+        self.columns: Transitions | None = None
+
+    def add(self, new: Transitions) -> None:
+        """Keep these, over the oldest where there is no room."""
+        if self.columns is None:
+            self.columns = Transitions(*(part.new_zeros(self.capacity, *part.shape[1:]) for part in new))
+        at = torch.arange(self.count, self.count + len(new.obs)) % self.capacity
+        for column, part in zip(self.columns, new, strict=True):
+            column[at] = part
+        self.count += len(new.obs)
+
+    def all(self) -> Transitions:
+        """What is kept, in any order."""
+        assert self.columns is not None, "add something first"
+        return Transitions(*(column[: self.count] for column in self.columns))
+
+
 class Replay:
     """Whole episodes, from which transitions and sequences are drawn.
 
