@@ -20,7 +20,6 @@ from wmcourse.replay import Memory, Transitions, random_policy
 from wmcourse.sac import SAC, SACConfig, soft_target
 
 Actor = Callable[[Tensor], Tensor]
-Reward = Callable[[Tensor, Tensor, Tensor], Tensor]  # obs (N, O), action (N, A), next_obs (N, O) to (N,)
 
 
 class Imagined(NamedTuple):
@@ -109,20 +108,25 @@ class MBPOConfig:
     """What MBPO takes besides a world and a seed."""
 
     sac: SACConfig
-    warmup: int = 100  # real steps with random actions, each held for `hold` steps
-    hold: int = 1
+    warmup: int = 200  # real steps with random actions, each held for `hold` steps
+    hold: int = 8
     updates: int = 20  # of the policy, a real step
     batch: int = 128  # transitions an update
     ratio: float = 20.0  # synthetic transitions to one real; 0 is plain SAC, and no model is trained
-    horizon: int = 3  # imagined steps a branch
-    branches: int = 512  # started whenever the agent imagines
+    horizon: int = 50  # imagined steps a branch
+    branches: int = 100  # started whenever the agent imagines
     every: int = 50  # real steps from one model to the next
     memory: int = 10_000  # synthetic transitions kept: older ones follow older policies
     members: int = 5
     hidden: tuple[int, ...] = (64, 64)
-    model_steps: int = 300  # updates of the model at a time
+    model_steps: int = 500  # updates of the model at a time
     penalty: float = 0.0  # taken off an imagined reward for each unit of disagreement
     doubt: float = math.inf  # a branch is truncated where the members disagree more than this
+
+
+PENDULUM = SACConfig(limit=2.0, discount=0.97, slowness=0.99)
+ONLINE = MBPOConfig(PENDULUM)
+FIXED = MBPOConfig(PENDULUM, model_steps=2_000, every=12)  # no more real steps come: one model, trained once
 
 
 def imagination(
@@ -131,7 +135,6 @@ def imagination(
     *,
     penalty: float = 0.0,
     doubt: float = math.inf,
-    reward: Reward | None = None,
 ) -> ModelStep:
     """An ensemble as the model of branched rollouts: each step a member drawn by dice, and a draw from its Gaussian.
 
@@ -139,7 +142,6 @@ def imagination(
         model: the ensemble.
         generator: the dice.
         penalty, doubt: see MBPOConfig.
-        reward: of a task other than the one that the model was trained on; None takes the model's own.
     """
 
     @torch.no_grad()
@@ -148,12 +150,20 @@ def imagination(
         member = torch.randint(len(said.mean), (len(obs),), generator=generator)
         noise = torch.randn(obs.shape, generator=generator)
         next_obs = said.mean[member, row] + said.std[member, row] * noise
-        earned = said.reward[member, row] if reward is None else reward(obs, action, next_obs)
         apart = disagreement(said.mean, model.target_std[:-1])
         never = torch.zeros(len(obs), dtype=torch.bool)  # the worlds of this lesson do not terminate
-        return Imagined(next_obs, earned - penalty * apart, never, apart > doubt)
+        return Imagined(next_obs, said.reward[member, row] - penalty * apart, never, apart > doubt)
 
     return step
+
+
+def promised_return(step: ModelStep, policy: Actor, starts: Tensor, horizon: int) -> float:
+    """What the model says that a policy earns in `horizon` steps from observations (N, O), on average."""
+    obs, total = starts, torch.zeros(len(starts))
+    for _ in range(horizon):
+        obs, reward, _, _ = step(obs, policy(obs))
+        total = total + reward
+    return float(total.mean())
 
 
 class MBPO:
@@ -165,7 +175,6 @@ class MBPO:
         seed: of weights, dice and the world.
         target, mixed, branch: the formulas: `soft_target`, `mix` and `branched_rollouts`.
         fit: gets the real transitions and makes a model of them: `fit_ensemble`, or something broken.
-        reward: see `imagination`.
     """
 
     def __init__(
@@ -178,10 +187,9 @@ class MBPO:
         mixed=mix,
         branch=branched_rollouts,
         fit=fit_ensemble,
-        reward: Reward | None = None,
     ):
         self.env, self.config, self.seed = make_env(), config, seed
-        self.mixed, self.branch, self.fit, self.reward = mixed, branch, fit, reward
+        self.mixed, self.branch, self.fit = mixed, branch, fit
         self.generator = torch.Generator().manual_seed(seed)
         obs, action = self.env.observation_space.shape, self.env.action_space.shape
         self.policy = SAC(obs[0], action[0], config.sac, seed, target)
@@ -207,17 +215,10 @@ class MBPO:
 
     def train_model(self) -> None:
         """Step 3: train the ensemble on, on all that is real."""
-        if self.config.ratio:
-            c = self.config
-            self.model = self.fit(
-                self.real.all(),
-                seed=self.seed + self.steps,
-                members=c.members,
-                hidden=c.hidden,
-                batch=128,
-                steps=c.model_steps,
-                model=self.model,
-            )
+        c = self.config
+        if c.ratio:
+            sizes = {"members": c.members, "hidden": c.hidden, "steps": c.model_steps, "batch": 128}
+            self.model = self.fit(self.real.all(), seed=self.seed + self.steps, model=self.model, **sizes)
 
     def imagine(self) -> None:
         """Step 4: branch off from real states, with the policy as it is now."""
@@ -225,8 +226,8 @@ class MBPO:
             return
         c, obs = self.config, self.real.all().obs
         starts = obs[torch.randint(len(obs), (c.branches,), generator=self.generator)]
-        step = imagination(self.model, self.generator, penalty=c.penalty, doubt=c.doubt, reward=self.reward)
-        self.synthetic.add(self.branch(step, self.policy.act, starts, c.horizon))
+        step = imagination(self.model, self.generator, penalty=c.penalty, doubt=c.doubt)
+        self.synthetic.add(Transitions(*self.branch(step, self.policy.act, starts, c.horizon)))
 
     def train_policy(self) -> None:
         """Step 5: SAC's update, `updates` times, on real and imagined transitions alike."""
@@ -234,21 +235,25 @@ class MBPO:
         synthetic = self.synthetic.all() if self.config.ratio else real
         for _ in range(self.config.updates):
             uniform = torch.rand(self.config.batch, generator=self.generator)
-            self.policy.update(self.mixed(real, synthetic, self.config.ratio, uniform))
+            self.policy.update(Transitions(*self.mixed(real, synthetic, self.config.ratio, uniform)))
 
     def run(self, steps: int, loop: Callable[..., None] = dyna_loop) -> None:
         """Go on until `steps` real steps in all; the warm-up comes first."""
         while self.steps < self.config.warmup:
             self.store(self.act())
-        if self.model is None:
+        self.prepare()
+        turns = self.act, self.store, self.train_model, self.imagine, self.train_policy
+        loop(*turns, steps - self.steps, self.config.every)
+
+    def study(self, recorded: Transitions, turns: int, loop: Callable[..., None] = dyna_loop) -> None:
+        """Learn from what was recorded, and from nothing else that is real: steps 1 to 3 are done once, before."""
+        if not self.real.count:
+            self.real.add(recorded)
+        self.prepare()
+        loop(lambda: None, lambda came: None, lambda: None, self.imagine, self.train_policy, turns, self.config.every)
+
+    def prepare(self) -> None:
+        """A first model and first dreams, so that the policy never trains without."""
+        if self.config.ratio and self.model is None:
             self.train_model()
             self.imagine()
-        loop(
-            self.act,
-            self.store,
-            self.train_model,
-            self.imagine,
-            self.train_policy,
-            steps - self.steps,
-            self.config.every,
-        )
