@@ -56,6 +56,16 @@ METHODS = {
     "disagreement of clones": ("#D55E00", "--"),
     "predicted noise": ("#E69F00", "-."),
     "random, held": ("#999999", ":"),
+    "no planning": ("#CC79A7", "-."),
+    "5 planned": ("#E69F00", "--"),
+    "50 planned": ("#0072B2", "-"),
+    "Dyna-Q": ("#0072B2", "-"),
+    "Dyna-Q+": ("#009E73", "--"),
+    "SAC": ("#CC79A7", "-."),
+    "SAC, 20 updates": ("#CC79A7", "--"),
+    "MBPO": ("#009E73", "-."),
+    "MBPO, actions shuffled": ("#D55E00", ":"),
+    "MBPO, ends terminate": ("#E69F00", "--"),
 }
 
 

@@ -53,8 +53,12 @@ class Clock:
     def note(self, steps: int, agent: MBPO) -> float:
         """Evaluate the agent now; the mean return of the 20 episodes."""
         self.spent += time.process_time() - self.since
-        mean = float(evaluate(functools.partial(agent.policy.act, greedy=True), make_pendulum).mean())
-        for name, value in zip(self.row, (steps, round(mean, 2), round(self.spent, 2)), strict=True):
+        mean = float(
+            evaluate(functools.partial(agent.policy.act, greedy=True), make_pendulum).mean()
+        )
+        for name, value in zip(
+            self.row, (steps, round(mean, 2), round(self.spent, 2)), strict=True
+        ):
             self.row[name].append(value)
         self.row["final"] = round(mean, 2)
         self.since = time.process_time()
@@ -90,18 +94,24 @@ def ends_terminate(step, policy, starts, horizon: int) -> Transitions:
     return steps._replace(terminated=torch.arange(len(steps.obs)) >= len(steps.obs) - len(starts))
 
 
-def fixed(seed: int, *, config: MBPOConfig, steps: int = 200, updates: int = 5_000, **parts: Any) -> Row:
+def fixed(
+    seed: int, *, config: MBPOConfig, steps: int = 200, updates: int = 5_000, **parts: Any
+) -> Row:
     """Learn from `steps` recorded steps alone, for `updates` updates; evaluated after every 1,000."""
     agent, clock, data = MBPO(make_pendulum, config, seed, **parts), Clock(), recorded(seed, steps)
     for update in range(1_000, updates + 1, 1_000):
         agent.study(data, 1_000 // config.updates)
         clock.note(update, agent)
     if agent.model is not None:
-        starts = torch.stack([torch.as_tensor(make_pendulum().reset(seed=SEED + i)[0]) for i in range(EPISODES)])
+        starts = torch.stack(
+            [torch.as_tensor(make_pendulum().reset(seed=SEED + i)[0]) for i in range(EPISODES)]
+        )
         dream = imagination(agent.model, torch.Generator().manual_seed(seed))
         policy = functools.partial(agent.policy.act, greedy=True)
         clock.row["promised"] = round(promised_return(dream, policy, starts, 200), 2)
-    clock.row["highest"] = round(float(data.obs[:, 0].max()), 3)  # cos of the angle nearest to the top
+    clock.row["highest"] = round(
+        float(data.obs[:, 0].max()), 3
+    )  # cos of the angle nearest to the top
     return clock.row
 
 
@@ -122,10 +132,16 @@ FEW = 60  # recorded steps, where the model is to be exploited
 VARIANTS: dict[str, Callable[[int], Row]] = {
     "pendulum/random": random_row,
     "pendulum/MBPO": functools.partial(online, config=ONLINE, steps=600, every=50),
-    "pendulum/SAC, 20 updates": functools.partial(online, config=replace(ONLINE, ratio=0), steps=800, every=50),
-    "pendulum/SAC": functools.partial(online, config=replace(ONLINE, ratio=0, updates=1), steps=7_000, every=250),
+    "pendulum/SAC, 20 updates": functools.partial(
+        online, config=replace(ONLINE, ratio=0), steps=800, every=50
+    ),
+    "pendulum/SAC": functools.partial(
+        online, config=replace(ONLINE, ratio=0, updates=1), steps=7_000, every=250
+    ),
     **{
-        f"ratio/1:{ratio}": functools.partial(online, config=replace(ONLINE, ratio=ratio), steps=600, every=50)
+        f"ratio/1:{ratio}": functools.partial(
+            online, config=replace(ONLINE, ratio=ratio), steps=600, every=50
+        )
         for ratio in (1, 5, 10)  # 1:0 and 1:20 stand in "pendulum"
     },
     "recorded/SAC": functools.partial(fixed, config=replace(FIXED, ratio=0)),
@@ -137,7 +153,9 @@ VARIANTS: dict[str, Callable[[int], Row]] = {
         for horizon in (1, 5, 15, 100)  # 50 stands in "recorded"
     },
     "exploited/as it is": functools.partial(fixed, config=FIXED, steps=FEW),
-    "exploited/truncated where they disagree": functools.partial(fixed, config=replace(FIXED, doubt=0.3), steps=FEW),
+    "exploited/truncated where they disagree": functools.partial(
+        fixed, config=replace(FIXED, doubt=0.3), steps=FEW
+    ),
     "exploited/penalized": functools.partial(fixed, config=replace(FIXED, penalty=5.0), steps=FEW),
     "exploited/short": functools.partial(fixed, config=horizon_config(5), steps=FEW),
 }
@@ -153,11 +171,15 @@ def merge(found: dict, other: dict) -> None:
 
 def main() -> None:
     """See the file's head."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), metavar="GROUP/NAME")
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--merge", type=Path, nargs="*", default=[], help="files, or folders of files, to take over")
+    parser.add_argument(
+        "--merge", type=Path, nargs="*", default=[], help="files, or folders of files, to take over"
+    )
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     if args.list:
@@ -175,7 +197,9 @@ def main() -> None:
             begin = time.process_time()
             row = VARIANTS[variant](seed)
             merge(found, {group: {name: {str(seed): row}}})
-            tqdm.write(f"{variant}, seed {seed}: {row['evaluation']}, {time.process_time() - begin:.0f} s of CPU")
+            tqdm.write(
+                f"{variant}, seed {seed}: {row['evaluation']}, {time.process_time() - begin:.0f} s of CPU"
+            )
             args.out.write_text(json.dumps(found))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(found))
