@@ -20,6 +20,7 @@ from wmcourse.replay import Memory, Transitions, random_policy
 from wmcourse.sac import SAC, SACConfig, soft_target
 
 Actor = Callable[[Tensor], Tensor]
+Turn = Callable[..., Any]
 
 
 class Imagined(NamedTuple):
@@ -35,13 +36,7 @@ ModelStep = Callable[[Tensor, Tensor], Imagined]
 
 
 def dyna_loop(
-    act: Callable[[], Any],
-    store: Callable[[Any], None],
-    train_model: Callable[[], None],
-    imagine: Callable[[], None],
-    train_policy: Callable[[], None],
-    steps: int,
-    every: int,
+    act: Turn, store: Turn, train_model: Turn, imagine: Turn, train_policy: Turn, steps: int, every: int
 ) -> None:
     """The six steps: act, store, train the model, imagine, train the policy, repeat.
 
@@ -130,11 +125,7 @@ FIXED = MBPOConfig(PENDULUM, model_steps=2_000, every=12)  # no more real steps 
 
 
 def imagination(
-    model: EnsembleModel,
-    generator: torch.Generator,
-    *,
-    penalty: float = 0.0,
-    doubt: float = math.inf,
+    model: EnsembleModel, generator: torch.Generator, *, penalty: float = 0.0, doubt: float = math.inf
 ) -> ModelStep:
     """An ensemble as the model of branched rollouts: each step a member drawn by dice, and a draw from its Gaussian.
 
@@ -191,8 +182,8 @@ class MBPO:
         self.env, self.config, self.seed = make_env(), config, seed
         self.mixed, self.branch, self.fit = mixed, branch, fit
         self.generator = torch.Generator().manual_seed(seed)
-        obs, action = self.env.observation_space.shape, self.env.action_space.shape
-        self.policy = SAC(obs[0], action[0], config.sac, seed, target)
+        obs, action = self.env.observation_space.sample(), self.env.action_space.sample()
+        self.policy = SAC(len(obs), len(action), config.sac, seed, target)
         self.real, self.synthetic = Memory(100_000), Memory(config.memory)
         self.model: EnsembleModel | None = None
         self.random = random_policy(self.env, seed, config.hold)
