@@ -56,9 +56,8 @@ class Clock:
         mean = float(
             evaluate(functools.partial(agent.policy.act, greedy=True), make_pendulum).mean()
         )
-        for name, value in zip(
-            self.row, (steps, round(mean, 2), round(self.spent, 2)), strict=True
-        ):
+        now = {"steps": steps, "evaluation": round(mean, 2), "seconds": round(self.spent, 2)}
+        for name, value in now.items():
             self.row[name].append(value)
         self.row["final"] = round(mean, 2)
         self.since = time.process_time()
