@@ -203,8 +203,8 @@ agents = {planning: wander(planning) for planning in (0, 5, 50)}
 
 # %%
 fig, axes = plots.figure(1, 2, width=4.4, height=3.0)
-for (planning, (_, steps)), name in zip(
-    agents.items(), ("no planning", "5 planned", "50 planned"), strict=True
+for (_, steps), name in zip(
+    agents.values(), ("no planning", "5 planned", "50 planned"), strict=True
 ):
     plots.curve(axes[0], range(1, EPISODES + 1), steps.mean(0), name)
 axes[0].axhline(shortest_path(world), color="gray", linestyle=":")

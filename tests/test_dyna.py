@@ -17,6 +17,7 @@ from wmcourse.replay import Memory, Transitions, episode_transitions, random_pol
 from wmcourse.simulators import pendulum
 from wmcourse.worlds import make_pendulum
 
+SPACE = make_pendulum().observation_space
 SMALL = replace(ONLINE, warmup=30, updates=2, every=10, model_steps=5, horizon=3, branches=8, hidden=(16,), members=3)
 
 
@@ -76,10 +77,12 @@ def test_mixed_batches_hold_the_share_that_was_asked_for() -> None:
 
 def test_the_ensemble_as_a_model_says_what_a_member_says() -> None:
     model, obs, action = ensemble(), recorded().obs[:64], recorded().action[:64]
-    came = imagination(model, torch.Generator().manual_seed(0))(obs, action)
+    came = imagination(model, torch.Generator().manual_seed(0), FIXED, SPACE)(obs, action)
     said = model.predict(obs, action)
     near = ((came.next_obs - said.mean).abs() < 5 * said.std + 1e-6).all(-1).any(0)
     assert near.float().mean() > 0.95
+    wild = imagination(model, torch.Generator().manual_seed(0), FIXED, SPACE)(100 * obs, action)
+    assert wild.next_obs[:, :2].abs().max() <= 1
     assert (came.reward == said.reward).any(0).all()
     assert not came.terminated.any()
     assert not came.truncated.any()
@@ -92,7 +95,8 @@ def test_doubt_truncates_and_a_penalty_costs_where_the_members_disagree() -> Non
     apart = disagreement(model.predict(obs, action).mean, model.target_std[:-1])
     limit = float(apart.detach().median())
     plain, careful = (
-        imagination(model, torch.Generator().manual_seed(0), penalty=p, doubt=limit)(obs, action) for p in (0.0, 2.0)
+        imagination(model, torch.Generator().manual_seed(0), replace(FIXED, penalty=p, doubt=limit), SPACE)(obs, action)
+        for p in (0.0, 2.0)
     )
     assert torch.equal(plain.truncated, apart > limit)
     torch.testing.assert_close(plain.reward - careful.reward, 2 * apart)

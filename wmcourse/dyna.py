@@ -124,26 +124,25 @@ ONLINE = MBPOConfig(PENDULUM)
 FIXED = MBPOConfig(PENDULUM, model_steps=2_000, every=12)  # no more real steps come: one model, trained once
 
 
-def imagination(
-    model: EnsembleModel, generator: torch.Generator, *, penalty: float = 0.0, doubt: float = math.inf
-) -> ModelStep:
+def imagination(model: EnsembleModel, generator: torch.Generator, config: MBPOConfig, space: Any) -> ModelStep:
     """An ensemble as the model of branched rollouts: each step a member drawn by dice, and a draw from its Gaussian.
 
     Args:
-        model: the ensemble.
-        generator: the dice.
-        penalty, doubt: see MBPOConfig.
+        model, generator: the ensemble, and the dice.
+        config: its `penalty` and `doubt` count.
+        space: the world's observation space; what is imagined stays within its bounds.
     """
+    low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
 
     @torch.no_grad()
     def step(obs: Tensor, action: Tensor) -> Imagined:
         said, row = model.predict(obs, action), torch.arange(len(obs))
         member = torch.randint(len(said.mean), (len(obs),), generator=generator)
         noise = torch.randn(obs.shape, generator=generator)
-        next_obs = said.mean[member, row] + said.std[member, row] * noise
+        next_obs = (said.mean[member, row] + said.std[member, row] * noise).clamp(low, high)
         apart = disagreement(said.mean, model.target_std[:-1])
         never = torch.zeros(len(obs), dtype=torch.bool)  # the worlds of this lesson do not terminate
-        return Imagined(next_obs, said.reward[member, row] - penalty * apart, never, apart > doubt)
+        return Imagined(next_obs, said.reward[member, row] - config.penalty * apart, never, apart > config.doubt)
 
     return step
 
@@ -217,7 +216,7 @@ class MBPO:
             return
         c, obs = self.config, self.real.all().obs
         starts = obs[torch.randint(len(obs), (c.branches,), generator=self.generator)]
-        step = imagination(self.model, self.generator, penalty=c.penalty, doubt=c.doubt)
+        step = imagination(self.model, self.generator, c, self.env.observation_space)
         self.synthetic.add(Transitions(*self.branch(step, self.policy.act, starts, c.horizon)))
 
     def train_policy(self) -> None:

@@ -479,8 +479,8 @@ mix = Exercise(
     difficulty=2,
     hints=(
         "One real to `ratio` synthetic: of 1 + ratio transitions, how many are real? Of B?",
-        "The first `count` uniform numbers choose real rows, the others synthetic ones. Each kind has its own number of "
-        "rows to choose from.",
+        "The first `count` uniform numbers choose real rows, the others synthetic ones. Each kind has its own number "
+        "of rows to choose from.",
         "count = round(B / (1 + ratio)); row numbers (share * size).long(); index all five columns with the same "
         "rows, and torch.cat real and synthetic column by column.",
     ),
