@@ -36,10 +36,21 @@ from wmcourse.dyna import (
 )
 from wmcourse.ensembles import fit_ensemble
 from wmcourse.evaluation import EPISODES, SEED, evaluate
-from wmcourse.replay import Transitions, episode_transitions, random_policy, record_episode
+from wmcourse.replay import (
+    Replay,
+    Transitions,
+    episode_transitions,
+    random_policy,
+    record_episode,
+    record_episodes,
+)
+from wmcourse.sac import SACConfig
+from wmcourse.simulators import make_swingup
 from wmcourse.worlds import make_pendulum
 
 Row = dict[str, Any]
+COS = {make_pendulum: 0, make_swingup: 2}  # where an observation holds the cosine of the angle
+LENGTH = {make_pendulum: 200, make_swingup: 100}  # steps of an episode
 OUT = Path(wmcourse.__file__).parent / "runs" / "10_mbpo.json"
 
 
@@ -50,12 +61,10 @@ class Clock:
         self.row: Row = {"steps": [], "evaluation": [], "seconds": []}
         self.spent, self.since = 0.0, time.process_time()
 
-    def note(self, steps: int, agent: MBPO) -> float:
+    def note(self, steps: int, agent: MBPO, make_env: Callable = make_pendulum) -> float:
         """Evaluate the agent now; the mean return of the 20 episodes."""
         self.spent += time.process_time() - self.since
-        mean = float(
-            evaluate(functools.partial(agent.policy.act, greedy=True), make_pendulum).mean()
-        )
+        mean = float(evaluate(functools.partial(agent.policy.act, greedy=True), make_env).mean())
         now = {"steps": steps, "evaluation": round(mean, 2), "seconds": round(self.spent, 2)}
         for name, value in now.items():
             self.row[name].append(value)
@@ -81,6 +90,15 @@ def recorded(seed: int, steps: int) -> Transitions:
     return Transitions(*(column[:steps] for column in episode))
 
 
+def pushed(seed: int, steps: int) -> Transitions:
+    """The first `steps` of swing-ups under random forces, each held for five steps."""
+    env, replay = make_swingup(), Replay()
+    replay.add(
+        *record_episodes(env, random_policy(env, seed, hold=5), -(-steps // 100), 1_000 * seed)
+    )
+    return Transitions(*(column[:steps] for column in replay.transitions()))
+
+
 def without_actions(data: Transitions, **settings: Any):
     """An ensemble that cannot know what actions do: in what it is shown they are dealt out anew."""
     deal = torch.randperm(len(data.obs), generator=torch.Generator().manual_seed(0))
@@ -94,25 +112,32 @@ def ends_terminate(step, policy, starts, horizon: int) -> Transitions:
 
 
 def fixed(
-    seed: int, *, config: MBPOConfig, steps: int = 200, updates: int = 5_000, **parts: Any
+    seed: int,
+    *,
+    config: MBPOConfig,
+    make_env: Callable = make_pendulum,
+    record: Callable[[int, int], Transitions] = recorded,
+    steps: int = 200,
+    updates: int = 5_000,
+    **parts: Any,
 ) -> Row:
     """Learn from `steps` recorded steps alone, for `updates` updates; evaluated after every 1,000."""
-    agent, clock, data = MBPO(make_pendulum, config, seed, **parts), Clock(), recorded(seed, steps)
+    agent, clock, data = MBPO(make_env, config, seed, **parts), Clock(), record(seed, steps)
     for update in range(1_000, updates + 1, 1_000):
         agent.study(data, 1_000 // config.updates)
-        clock.note(update, agent)
+        clock.note(update, agent, make_env)
     if agent.model is not None:
         starts = torch.stack(
-            [torch.as_tensor(make_pendulum().reset(seed=SEED + i)[0]) for i in range(EPISODES)]
+            [torch.as_tensor(make_env().reset(seed=SEED + i)[0]) for i in range(EPISODES)]
         )
         plain = replace(config, penalty=0.0)  # a promise in the world's own rewards
         dream = imagination(
             agent.model, torch.Generator().manual_seed(seed), plain, agent.env.observation_space
         )
         policy = functools.partial(agent.policy.act, greedy=True)
-        clock.row["promised"] = round(promised_return(dream, policy, starts, 200), 2)
+        clock.row["promised"] = round(promised_return(dream, policy, starts, LENGTH[make_env]), 2)
     clock.row["highest"] = round(
-        float(data.obs[:, 0].max()), 3
+        float(data.obs[:, COS[make_env]].max()), 3
     )  # cos of the angle nearest to the top
     return clock.row
 
@@ -125,12 +150,13 @@ def random_row(seed: int) -> Row:
     return {"steps": [0], "evaluation": [mean], "seconds": [0.0], "final": mean}
 
 
-def horizon_config(horizon: int) -> MBPOConfig:
+def long(horizon: int, config: MBPOConfig = FIXED) -> MBPOConfig:
     """Branches of another length, as many imagined steps in all."""
-    return replace(FIXED, horizon=horizon, branches=FIXED.horizon * FIXED.branches // horizon)
+    return replace(config, horizon=horizon, branches=FIXED.horizon * FIXED.branches // horizon)
 
 
-FEW = 30  # recorded steps, where the model is to be exploited
+SWING = replace(FIXED, sac=SACConfig(limit=10.0, discount=0.98, slowness=0.99))
+swing = functools.partial(fixed, make_env=make_swingup, record=pushed, steps=300)
 VARIANTS: dict[str, Callable[[int], Row]] = {
     "pendulum/random": random_row,
     "pendulum/MBPO": functools.partial(online, config=ONLINE, steps=600, every=50),
@@ -151,13 +177,16 @@ VARIANTS: dict[str, Callable[[int], Row]] = {
     "recorded/MBPO, actions shuffled": functools.partial(fixed, config=FIXED, fit=without_actions),
     "recorded/MBPO, ends terminate": functools.partial(fixed, config=FIXED, branch=ends_terminate),
     **{
-        f"horizon/{horizon}": functools.partial(fixed, config=horizon_config(horizon))
+        f"horizon/{horizon}": functools.partial(fixed, config=long(horizon))
         for horizon in (1, 5, 15, 100)  # 50 stands in "recorded"
     },
-    "exploited/as it is": functools.partial(fixed, config=FIXED, steps=FEW),
-    "exploited/short": functools.partial(fixed, config=horizon_config(5), steps=FEW),
-    "exploited/penalized": functools.partial(fixed, config=replace(FIXED, penalty=20.0), steps=FEW),
-    "exploited/truncated": functools.partial(fixed, config=replace(FIXED, doubt=0.1), steps=FEW),
+    **{
+        f"swing-up/{horizon}": functools.partial(swing, config=long(horizon, SWING))
+        for horizon in (1, 5, 20, 50)
+    },
+    "swing-up/50, penalized": functools.partial(swing, config=replace(SWING, penalty=1.0)),
+    "swing-up/50, truncated": functools.partial(swing, config=replace(SWING, doubt=0.3)),
+    "swing-up/SAC": functools.partial(swing, config=replace(SWING, ratio=0)),
 }
 
 
