@@ -41,7 +41,6 @@ from wmcourse.replay import (
     Transitions,
     episode_transitions,
     random_policy,
-    record_episode,
     record_episodes,
 )
 from wmcourse.sac import SACConfig
@@ -83,11 +82,18 @@ def online(seed: int, *, config: MBPOConfig, steps: int, every: int) -> Row:
     return clock.row
 
 
+CLIPS = 4  # recordings, so many that some begin high and some low
+
+
 def recorded(seed: int, steps: int) -> Transitions:
-    """The first `steps` of one episode of random torques."""
+    """`steps` in four short recordings, from starts of their own, under random torques held for five steps each."""
     env = make_pendulum()
-    episode = episode_transitions(record_episode(env, random_policy(env, seed), seed))
-    return Transitions(*(column[:steps] for column in episode))
+    episodes = record_episodes(env, random_policy(env, seed, hold=5), CLIPS, 1_000 * seed)
+    clips = [
+        Transitions(*(part[: steps // CLIPS] for part in episode_transitions(episode)))
+        for episode in episodes
+    ]
+    return Transitions(*(torch.cat(column) for column in zip(*clips, strict=True)))
 
 
 def pushed(seed: int, steps: int) -> Transitions:
@@ -161,14 +167,14 @@ VARIANTS: dict[str, Callable[[int], Row]] = {
     "pendulum/random": random_row,
     "pendulum/MBPO": functools.partial(online, config=ONLINE, steps=600, every=50),
     "pendulum/SAC, 20 updates": functools.partial(
-        online, config=replace(ONLINE, ratio=0), steps=800, every=50
+        online, config=replace(ONLINE, ratio=0), steps=600, every=50
     ),
     "pendulum/SAC": functools.partial(
         online, config=replace(ONLINE, ratio=0, updates=1), steps=7_000, every=250
     ),
     **{
         f"ratio/1:{ratio}": functools.partial(
-            online, config=replace(ONLINE, ratio=ratio), steps=600, every=50
+            online, config=replace(ONLINE, ratio=ratio), steps=400, every=50
         )
         for ratio in (1, 5, 10)  # 1:0 and 1:20 stand in "pendulum"
     },
