@@ -16,7 +16,21 @@ except ModuleNotFoundError:  # Python 3.10; pytest itself brings tomli there
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wmcourse"
-SHARED = {"evaluation", "exploration", "mazes", "nets", "planners", "play", "plots", "recurrence", "replay", "sac", "simulators", "views", "worlds"}
+SHARED = {
+    "evaluation",
+    "exploration",
+    "mazes",
+    "nets",
+    "planners",
+    "play",
+    "plots",
+    "recurrence",
+    "replay",
+    "sac",
+    "simulators",
+    "views",
+    "worlds",
+}
 SCHOOL = {"exercises", "grading", "authoring"}
 LESSONS = [path.stem for path in sorted((ROOT / "solutions").glob("[0-9][0-9]_*.py"))]
 MODULES = [lesson[3:] for lesson in LESSONS]
