@@ -84,9 +84,9 @@ class DreamerConfig:
     smallest_scale: float = 0.1  # returns are not blown up by more than its inverse
     slow: float = 0.02  # how quickly the slow critic follows
     through: bool = True  # whether dreams keep the graph that analytic_loss needs; reinforce_loss is quicker without
-    world_rate: float = 1e-3  # learning rates
-    actor_rate: float = 3e-4
-    critic_rate: float = 1e-3
+    world_rate: float = 2e-3  # learning rates
+    actor_rate: float = 1e-3
+    critic_rate: float = 2e-3
     clip: float = 100.0  # the largest norm of a gradient
 
 
