@@ -293,6 +293,7 @@ def test_what_is_handed_in_is_what_runs() -> None:
     handed = {
         "lambda_return": lambda_return,
         "actor_loss": analytic_loss,
+        "critic_loss": critic_loss,
         "dream_step": dreamer.dream_step,
         "observe_step": rssm.observe_step,
     }

@@ -126,12 +126,13 @@ class Dreamer(nn.Module):
         *,
         lambda_return: Callable[..., Tensor] = lambda_return,
         actor_loss: Callable[..., Tensor] = analytic_loss,
+        critic_loss: Callable[..., Tensor] = critic_loss,
         dream_step: Callable[..., State] = dream_step,
         observe_step: Callable[..., Any] = rssm.observe_step,
     ):
         super().__init__()
         self.config = c = config
-        self.lambda_return, self.actor_loss = lambda_return, actor_loss
+        self.lambda_return, self.actor_loss, self.critic_loss = lambda_return, actor_loss, critic_loss
         self.dream_step, self.observe_step = dream_step, observe_step
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -196,7 +197,7 @@ class Dreamer(nn.Module):
             spread = return_range(dream.returns)
             self.scale.copy_(torch.where(self.scale.isnan(), spread, self.scale.lerp(spread, 0.01)))
             self._descend("actor", self.loss_of(dream, self.actor_loss))
-        missed = critic_loss(self.critic(dream.features)[..., 0], dream.returns, dream.weight)
+        missed = self.critic_loss(self.critic(dream.features)[..., 0], dream.returns, dream.weight)
         self._descend("critic", missed)
         follow(self.slow, self.critic, c.slow)
         found = {"return": dream.returns, "entropy": dream.entropy, "critic": missed, "scale": self.scale}
