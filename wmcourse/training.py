@@ -153,7 +153,7 @@ class Run:
     def train(self, folder: Path | None = None, enough: float = NEVER, label: str = "training") -> list[Row]:
         """Advance to the last step, or until an evaluation reaches `enough`. With a folder: resume, keep, log there."""
         if folder and (folder / "checkpoint.pt").exists():
-            self.restore(torch.load(folder / "checkpoint.pt", weights_only=True))
+            self.restore(torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu"))
         bar = tqdm(total=self.schedule.steps, initial=len(self.replay), desc=label, unit="step")
         while not self.over and self.best() < enough:
             row = self.advance()

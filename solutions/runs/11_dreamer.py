@@ -69,6 +69,16 @@ def train(args: argparse.Namespace) -> None:
         "updates": rows[-1]["updates"],
         "final": final.mean().item(),
     }
+    if args.ship:
+        kept = {
+            "modules": run.agent.state_dict(),
+            "steps": len(run.replay),
+            "seed": args.seed,
+            "final": found["final"],
+        }
+        torch.save(
+            kept | {"episodes": [tuple(episode) for episode in run.replay.episodes[-3:]]}, args.ship
+        )
     print(
         f"{args.task}, seed {args.seed}: {found['final']:.1f} after {rows[-1]['steps']} steps, {run.seconds:.0f} s"
     )
@@ -81,7 +91,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """The returns of a checkpoint, on starts of its own."""
     run = make(args.task, 0, args.device)
     run.restore(
-        torch.load(args.folder / "checkpoint.pt", weights_only=True, map_location=args.device)
+        torch.load(args.folder / "checkpoint.pt", weights_only=True, map_location="cpu")
     )
     returns = run.evaluate(args.episodes, args.start)
     print(f"{len(returns)} episodes from seed {args.start}, after {len(run.replay)} real steps:")
@@ -105,6 +115,12 @@ def main() -> None:
         "--folder", type=Path, help="where checkpoint.pt and log.csv are kept, and found"
     )
     learn.add_argument("--out", type=Path, help="a JSON file for the curve")
+    learn.add_argument(
+        "--ship",
+        type=Path,
+        metavar="FILE",
+        help="the agent and its last three episodes, in one file",
+    )
     look.add_argument("folder", type=Path)
     look.add_argument("--episodes", type=int, default=20)
     look.add_argument("--start", type=int, default=10_000, help="the first episode's seed")
