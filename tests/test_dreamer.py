@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -81,9 +82,9 @@ def test_the_weight_of_a_state_is_the_chance_of_getting_there() -> None:
     assert not weight.requires_grad
 
 
-def loss_parts() -> list[Tensor]:
+def loss_parts() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     returns, value, log_prob, entropy = (drawn(N, H, seed=i).requires_grad_() for i in range(4))
-    return [returns, value, log_prob, entropy, torch.sigmoid(drawn(N, H, seed=4)), torch.tensor(2.0)]
+    return returns, value, log_prob, entropy, torch.sigmoid(drawn(N, H, seed=4)), torch.tensor(2.0)
 
 
 def test_where_the_gradient_of_each_loss_goes() -> None:
@@ -290,14 +291,15 @@ def test_what_is_handed_in_is_what_runs() -> None:
         return run
 
     plain = Dreamer(SMALL, seed=1)
-    handed = {
+    handed: dict[str, Any] = {
         "lambda_return": lambda_return,
         "actor_loss": analytic_loss,
         "critic_loss": critic_loss,
         "dream_step": dreamer.dream_step,
         "observe_step": rssm.observe_step,
     }
-    spied = Dreamer(SMALL, seed=1, **{name: spy(name, function) for name, function in handed.items()})
+    spied_on: dict[str, Any] = {name: spy(name, function) for name, function in handed.items()}
+    spied = Dreamer(SMALL, seed=1, **spied_on)
     one, other = (agent.learn(batch(SMALL)) for agent in (plain, spied))
     assert set(called) == set(handed)
     assert all(torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-5) for name in one)
@@ -327,3 +329,25 @@ def test_at_play_it_remembers_and_watches_as_in_training() -> None:
     assert torch.allclose(torch.stack([s[0] for s in states], 1), beliefs.state.deter, atol=1e-6)
     again, _ = agent.act(seen[:, 0], None, greedy=True)
     assert ((again >= -1) & (again <= 1)).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+@pytest.mark.parametrize("config", [PENDULUM, PIXELS, CARTPOLE], ids=["pendulum", "pixels", "cartpole"])
+def test_it_learns_and_plays_on_a_gpu(config: dreamer.DreamerConfig) -> None:
+    agent = Dreamer(replace(config, starts=16), device="cuda")
+    found = agent.learn(batch(config))
+    assert all(x.device.type == "cuda" and torch.isfinite(x) for x in found.values())
+    action, memory = agent.act(batch(config).obs[:, 0])
+    again, _ = agent.act(batch(config).obs[:, 1], memory)
+    assert action.shape == again.shape == (4, config.policy.size)
+
+
+def test_in_a_dream_the_analytic_gradient_varies_less_than_reinforce() -> None:
+    agent = Dreamer(replace(SMALL, bonus=0.0))
+    start, _ = agent.learn_world(batch(SMALL))
+    spread = {}
+    for loss in (analytic_loss, reinforce_loss):
+        agent.generator.manual_seed(0)
+        gradients = torch.stack([actor_gradient(agent, start, loss) for _ in range(30)])
+        spread[loss.__name__] = gradients.var(0).sum() / gradients.mean(0).square().sum()
+    assert spread["reinforce_loss"] > 10 * spread["analytic_loss"]

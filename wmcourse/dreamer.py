@@ -143,7 +143,7 @@ class Dreamer(nn.Module):
         if observe_step is not rssm.observe_step:
             self.world.rssm.observe = functools.partial(watch, observe_step, self.world.rssm)  # type: ignore[method-assign]
         self.slow = copy.deepcopy(self.critic).requires_grad_(False)
-        self.register_buffer("scale", torch.tensor(float("nan")))
+        self.register_buffer("scale", torch.tensor(0.0))
         self.register_buffer("obs_scale", torch.tensor(c.obs_scale))
         self.to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -195,7 +195,7 @@ class Dreamer(nn.Module):
         with frozen(self.world):
             dream = self.dream(State(*(x[some] for x in start)))
             spread = return_range(dream.returns)
-            self.scale.copy_(torch.where(self.scale.isnan(), spread, self.scale.lerp(spread, 0.01)))
+            self.scale.copy_(torch.where(self.scale == 0, spread, self.scale.lerp(spread, 0.01)))
             self._descend("actor", self.loss_of(dream, self.actor_loss))
         missed = self.critic_loss(self.critic(dream.features)[..., 0], dream.returns, dream.weight)
         self._descend("critic", missed)
@@ -237,5 +237,5 @@ def actor_gradient(agent: Dreamer, start: State, actor_loss: Callable[..., Tenso
 
 
 PENDULUM = DreamerConfig(obs=(3,), obs_scale=(1.0, 1.0, 8.0), policy=TanhNormal(1))
-PIXELS = DreamerConfig(obs=(1, 16, 16), obs_scale=(255.0,), policy=TanhNormal(1))
-CARTPOLE = DreamerConfig(obs=(4,), obs_scale=(2.4, 3.0, 0.2, 3.0), policy=OneHot(2))
+PIXELS = DreamerConfig(obs=(1, 16, 16), obs_scale=(255.0,), policy=TanhNormal(1), obs_std=0.2)
+CARTPOLE = DreamerConfig(obs=(4,), obs_scale=(2.4, 3.0, 0.2, 3.0), policy=OneHot(2), bonus=3e-3, through=False)

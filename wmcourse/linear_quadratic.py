@@ -43,9 +43,13 @@ class LinearQuadratic:
 
 def double_integrator(noise_std: float = 0.0, dtype: torch.dtype = torch.float64) -> LinearQuadratic:
     """A mass on a rail, position and velocity, pushed by a force; a step takes 0.2 s. S = 2, A = 1."""
-    dynamics, control = torch.tensor([[1.0, 0.2], [0.0, 1.0]]), torch.tensor([[0.02], [0.2]])
-    costs = torch.diag(torch.tensor([1.0, 0.1])), torch.tensor([[0.1]])
-    return LinearQuadratic(*(x.to(dtype) for x in (dynamics, control, *costs)), noise_std)
+    return LinearQuadratic(
+        dynamics=torch.tensor([[1.0, 0.2], [0.0, 1.0]], dtype=dtype),
+        control=torch.tensor([[0.02], [0.2]], dtype=dtype),
+        state_cost=torch.tensor([[1.0, 0.0], [0.0, 0.1]], dtype=dtype),
+        action_cost=torch.tensor([[0.1]], dtype=dtype),
+        noise_std=noise_std,
+    )
 
 
 def roll_out(

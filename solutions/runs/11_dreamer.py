@@ -5,13 +5,16 @@
 
 Tasks: pendulum (from state), pixels (Pendulum from frames of 16 x 16, no velocity given), cartpole. A folder holds
 checkpoint.pt and log.csv, written after every episode; the same command goes on from there, and the table is the same,
-to the last digit, as that of a run which nothing stopped. `--enough R` ends when an evaluation reaches R.
+to the last digit, as that of a run which nothing stopped. `--enough R` ends when an evaluation reaches R; `--set
+steps=2000 horizon=10` changes the settings of the agent and of the schedule.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -40,22 +43,35 @@ def cartpole() -> gym.Env:
 
 TASKS = {
     "pendulum": (pendulum, PENDULUM, analytic_loss, Schedule(4_000)),
-    "pixels": (pixels, PIXELS, analytic_loss, Schedule(20_000, evaluate_every=5)),
-    "cartpole": (cartpole, CARTPOLE, reinforce_loss, Schedule(15_000, evaluate_every=10)),
+    "pixels": (
+        pixels,
+        PIXELS,
+        analytic_loss,
+        Schedule(20_000, prefill=5, warm_up=500, ratio=0.4, batch=16, length=16, evaluate_every=5),
+    ),
+    "cartpole": (
+        cartpole,
+        CARTPOLE,
+        reinforce_loss,
+        Schedule(15_000, prefill=20, ratio=0.4, evaluate_every=10),
+    ),
 }
 
 
-def make(task: str, seed: int, device: str, steps: int | None = None) -> Run:
-    """A run that has not begun."""
+def make(task: str, seed: int, device: str, changes: Sequence[str] = ()) -> Run:
+    """A run that has not begun; changes are NAME=VALUE of the task's DreamerConfig and Schedule."""
     make_env, config, loss, schedule = TASKS[task]
-    if steps:
-        schedule = Schedule(**{**vars(schedule), "steps": steps})
+    for name, value in (change.split("=") for change in changes):
+        if hasattr(schedule, name):
+            schedule = replace(schedule, **{name: json.loads(value)})
+        else:
+            config = replace(config, **{name: json.loads(value)})
     return Run(Dreamer(config, seed, device, actor_loss=loss), make_env, schedule, seed)
 
 
 def train(args: argparse.Namespace) -> None:
     """Train; the summary goes to stdout and, with --out, into a JSON file."""
-    run = make(args.task, args.seed, args.device, args.steps)
+    run = make(args.task, args.seed, args.device, args.set)
     rows = run.train(args.folder, args.enough, f"{args.task}, seed {args.seed}")
     seen = [row for row in rows if "evaluation" in row]
     final = run.evaluate()
@@ -90,9 +106,7 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """The returns of a checkpoint, on starts of its own."""
     run = make(args.task, 0, args.device)
-    run.restore(
-        torch.load(args.folder / "checkpoint.pt", weights_only=True, map_location="cpu")
-    )
+    run.restore(torch.load(args.folder / "checkpoint.pt", weights_only=True, map_location="cpu"))
     returns = run.evaluate(args.episodes, args.start)
     print(f"{len(returns)} episodes from seed {args.start}, after {len(run.replay)} real steps:")
     print(f"mean {returns.mean():.1f}, least {returns.min():.1f}, most {returns.max():.1f}")
@@ -107,7 +121,13 @@ def main() -> None:
         command.add_argument("task", choices=list(TASKS))
         command.add_argument("--device", default="cpu", help="cpu, or cuda")
     learn.add_argument("--seed", type=int, default=0)
-    learn.add_argument("--steps", type=int, help="real steps, in all")
+    learn.add_argument(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings, steps=2000 for example",
+    )
     learn.add_argument(
         "--enough", type=float, default=float("inf"), help="end when an evaluation reaches this"
     )

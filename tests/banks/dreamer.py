@@ -343,7 +343,7 @@ def _(a, b, q, r, k, s, horizon, gamma):
 @trajectory_gradient.wrong("pays for s_k at step k", BY_HAND, "s_0 is paid")
 def _(a, b, q, r, k, s, horizon, gamma):
     gain = k.detach().clone().requires_grad_()
-    total, state = 0.0, s
+    total, state = torch.zeros(()), s
     for t in range(horizon):
         action = gain @ state
         following = a @ state + b @ action

@@ -84,9 +84,9 @@ def _(answer: Callable, draw: Draw) -> None:
     for x in given.values():
         x.requires_grad_()
     weight = draw.normal(6, D + S)
+    steps: tuple[Callable, Callable] = (answer, reference.dream_step)
     found, right = (
-        gradients((torch.cat([*step(model, state, action, noise)], -1) * weight).sum(), given, LOST)
-        for step in (answer, reference.dream_step)
+        gradients((torch.cat([*step(model, state, action, noise)], -1) * weight).sum(), given, LOST) for step in steps
     )
     for name, wanted in right.items():
         expect_close(found[name], wanted, f"part of the gradient does not reach {name}: {LOST}")
@@ -231,7 +231,8 @@ def _half(reward: Tensor, value: Tensor, discount: Tensor, decay: float) -> Tens
 
 @lambda_return.case("behind an end nothing counts")
 def _(answer: Callable, draw: Draw) -> None:
-    reward, value, discount, decay = (x.detach() if isinstance(x, Tensor) else x for x in _return_inputs(draw))
+    *parts, decay = _return_inputs(draw)
+    reward, value, discount = (x.detach() for x in parts)
     discount[:, 3] = 0
     right = _by_loop(reward, value, discount, decay)
     later = torch.arange(H, device=draw.device)
