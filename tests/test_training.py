@@ -52,6 +52,13 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(config: DreamerConf
         assert [float(row["return"]) for row in csv.DictReader(file)] == [row["return"] for row in whole.rows]
 
 
+def test_a_row_holds_what_the_episode_earned_beside_what_was_learned() -> None:
+    run = make()
+    rows = [run.advance() for _ in range(2)]
+    assert [row["return"] for row in rows] == [episode.reward.sum().item() for episode in run.replay.episodes]
+    assert {"dreamed", "kl", "entropy"} <= set(rows[1])
+
+
 def test_another_seed_is_another_run() -> None:
     one, other = make(), make(seed=1)
     assert one.advance()["return"] != other.advance()["return"]

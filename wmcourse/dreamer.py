@@ -200,7 +200,7 @@ class Dreamer(nn.Module):
         missed = self.critic_loss(self.critic(dream.features)[..., 0], dream.returns, dream.weight)
         self._descend("critic", missed)
         follow(self.slow, self.critic, c.slow)
-        found = {"return": dream.returns, "entropy": dream.entropy, "critic": missed, "scale": self.scale}
+        found = {"dreamed": dream.returns, "entropy": dream.entropy, "critic": missed, "scale": self.scale}
         return {name: x.detach().mean() for name, x in found.items()}
 
     def loss_of(self, dream: Dream, actor_loss: Callable[..., Tensor]) -> Tensor:
