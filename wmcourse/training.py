@@ -131,7 +131,7 @@ class Run:
         row["return"] = episode.reward.sum().item()
         if s.evaluate_every and (number + 1) % s.evaluate_every == 0:
             row["evaluation"] = self.evaluate(s.episodes).mean().item()
-        self.rows.append({**found, **row})
+        self.rows.append(row | found)
         return self.rows[-1]
 
     def _learn(self, updates: int) -> Row:
