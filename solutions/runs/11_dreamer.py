@@ -47,7 +47,7 @@ TASKS = {
         pixels,
         PIXELS,
         analytic_loss,
-        Schedule(20_000, prefill=5, warm_up=500, ratio=0.4, batch=16, length=16, evaluate_every=5),
+        Schedule(6_000, prefill=5, warm_up=500, batch=16, length=16),
     ),
     "cartpole": (
         cartpole,
