@@ -66,6 +66,12 @@ METHODS = {
     "MBPO": ("#009E73", "-."),
     "MBPO, actions shuffled": ("#D55E00", ":"),
     "MBPO, ends terminate": ("#E69F00", "--"),
+    "SAC": ("#CC79A7", "-."),
+    "SAC, 20 updates": ("#CC79A7", "--"),
+    "PETS": ("#E69F00", "--"),
+    "MBPO": ("#009E73", "-."),
+    "Dreamer": ("#0072B2", "-"),
+    "Dreamer from pixels": ("#56B4E9", "-"),
 }
 
 
