@@ -16,7 +16,25 @@ except ModuleNotFoundError:  # Python 3.10; pytest itself brings tomli there
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wmcourse"
-SHARED = {"behavior", "evaluation", "exploration", "linear_quadratic", "mazes", "nets", "planners", "play", "plots", "policies", "recurrence", "replay", "sac", "simulators", "training", "views", "worlds"}
+SHARED = {
+    "behavior",
+    "evaluation",
+    "exploration",
+    "linear_quadratic",
+    "mazes",
+    "nets",
+    "planners",
+    "play",
+    "plots",
+    "policies",
+    "recurrence",
+    "replay",
+    "sac",
+    "simulators",
+    "training",
+    "views",
+    "worlds",
+}
 SCHOOL = {"exercises", "grading", "authoring"}
 LESSONS = [path.stem for path in sorted((ROOT / "solutions").glob("[0-9][0-9]_*.py"))]
 MODULES = [lesson[3:] for lesson in LESSONS]

@@ -240,4 +240,6 @@ PENDULUM = DreamerConfig(obs=(3,), obs_scale=(1.0, 1.0, 8.0), policy=TanhNormal(
 PIXELS = DreamerConfig(
     obs=(1, 16, 16), obs_scale=(255.0,), policy=TanhNormal(1), obs_std=0.2, dyn=0.8, rep=0.2, world_rate=4e-3
 )
-CARTPOLE = DreamerConfig(obs=(4,), obs_scale=(2.4, 3.0, 0.2, 3.0), policy=OneHot(2), bonus=3e-3, through=False)
+CARTPOLE = DreamerConfig(
+    obs=(4,), obs_scale=(2.4, 3.0, 0.2, 3.0), policy=OneHot(2), bonus=1e-2, free=0.1, through=False
+)

@@ -53,7 +53,7 @@ TASKS = {
         cartpole,
         CARTPOLE,
         reinforce_loss,
-        Schedule(15_000, prefill=20, ratio=0.4, evaluate_every=10),
+        Schedule(6_000, prefill=20, batch=16, length=16, evaluate_every=5),
     ),
 }
 

@@ -40,27 +40,33 @@ def dreamed(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def others(tree: Any) -> dict[str, dict[str, Any]]:
-    """Every {method: {seed: run}} with a method of OTHERS, however deep it lies in another lesson's file."""
-    found: dict[str, dict[str, Any]] = {}
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            if (
-                key in OTHERS
-                and isinstance(value, dict)
-                and all(_is_run(run) for run in value.values())
-            ):
-                found[key] = {
-                    seed: {name: run[name] for name in KEPT if name in run}
-                    for seed, run in value.items()
-                }
-            else:
-                found |= others(value)
-    return found
+def others(name: str) -> dict[str, dict[str, Any]]:
+    """The runs on Pendulum-v1 of another lesson's file, by method and seed; none where the file is not there."""
+    path = RUNS / name
+    group = (
+        json.loads(path.read_text(encoding="utf-8")).get("pendulum", {}) if path.exists() else {}
+    )
+    return {
+        method: {seed: as_run(run) for seed, run in group[method].items()}
+        for method in OTHERS
+        if _has_runs(group, method)
+    }
 
 
-def _is_run(run: Any) -> bool:
-    return isinstance(run, dict) and {"steps", "evaluation"} <= set(run)
+def _has_runs(group: dict[str, Any], method: str) -> bool:
+    return all(key.isdigit() for key in group.get(method, ["none"]))
+
+
+def as_run(run: Any) -> dict[str, Any]:
+    """A run as this table has it; lesson 09 keeps a list of points, each with `steps` and `return`."""
+    if isinstance(run, dict):
+        return {name: run[name] for name in KEPT if name in run}
+    found = {
+        "steps": [point["steps"] for point in run],
+        "evaluation": [point["return"] for point in run],
+    }
+    seconds = [point["seconds"] for point in run if "seconds" in point]
+    return {**found, "seconds": seconds, "final": run[-1]["return"]}
 
 
 def at_random(seed: int) -> dict[str, Any]:
@@ -98,10 +104,7 @@ def main() -> None:
     args = parser.parse_args()
     table = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     fresh = [dreamed(args.folder)] if args.folder else []
-    fresh += [
-        others(json.loads(p.read_text(encoding="utf-8")))
-        for p in sorted(RUNS.glob("[01][09]_*.json"))
-    ]
+    fresh += [others(name) for name in ("09_pets.json", "10_mbpo.json")]
     for found in fresh:
         for method, runs in found.items():
             table.setdefault(method, {}).update(runs)
