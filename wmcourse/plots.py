@@ -66,12 +66,19 @@ METHODS = {
     "MBPO": ("#009E73", "-."),
     "MBPO, actions shuffled": ("#D55E00", ":"),
     "MBPO, ends terminate": ("#E69F00", "--"),
-    "SAC": ("#CC79A7", "-."),
-    "SAC, 20 updates": ("#CC79A7", "--"),
     "PETS": ("#E69F00", "--"),
-    "MBPO": ("#009E73", "-."),
     "Dreamer": ("#0072B2", "-"),
     "Dreamer from pixels": ("#56B4E9", "-"),
+    "true model": ("#000000", "-"),
+    "MPC": ("#0072B2", "-"),
+    "open loop": ("#D55E00", "--"),
+    "CEM": ("#0072B2", "-"),
+    "random shooting": ("#E69F00", "--"),
+    "TS-infinity": ("#0072B2", "-"),
+    "TS1": ("#E69F00", "--"),
+    "trusting": ("#D55E00", "--"),
+    "careful": ("#009E73", "-"),
+    "careful without doubt": ("#CC79A7", "-."),
 }
 
 
