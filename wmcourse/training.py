@@ -107,7 +107,8 @@ class Run:
         self.env, self.replay = make_env(), Replay()
         self.generator = torch.Generator().manual_seed(seed)
         self.rows: list[Row] = []
-        self.owed, self.updates, self.seconds = 0.0, 0, 0.0
+        self.owed, self.updates = 0.0, 0
+        self.seconds = 0.0  # of CPU, evaluations not counted: other work on the machine does not lengthen them
 
     @property
     def over(self) -> bool:
@@ -116,7 +117,7 @@ class Run:
 
     def advance(self) -> Row:
         """One episode, the updates that it is worth, and an evaluation where one is due. The table's new row."""
-        began, s = time.perf_counter(), self.schedule
+        began, s = time.process_time(), self.schedule
         player = Player(self.agent)
         number = len(self.replay.episodes)
         episode = record_episode(self.env, player.alone, seed=1_000_000 * (1 + self.seed) + number)
@@ -126,7 +127,7 @@ class Run:
             self.owed = s.warm_up if number + 1 == s.prefill else 0.0
         found = self._learn(int(self.owed))
         self.owed -= int(self.owed)
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.process_time() - began
         row = {"steps": len(self.replay), "updates": self.updates, "seconds": self.seconds}
         row["return"] = episode.reward.sum().item()
         if s.evaluate_every and (number + 1) % s.evaluate_every == 0:

@@ -6,7 +6,7 @@
 FOLDER holds what `11_dreamer.py train ... --out FOLDER/NAME.json` wrote, one file a run. The other methods come from the
 files of lessons 09 and 10 in wmcourse/runs, and `random` is played here. Writes wmcourse/runs/11_table.json:
 {method: {seed: {"steps", "evaluation", "seconds", "final"}}}; evaluation is the mean return of 20 episodes without
-dice, at so many real steps, after so many seconds of training on one core. Nothing that is there already is lost.
+dice, at so many real steps, after so many seconds of CPU spent on training. Nothing that is there already is lost.
 """
 
 from __future__ import annotations
