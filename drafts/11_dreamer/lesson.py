@@ -26,7 +26,7 @@ from tqdm import tqdm
 from wmcourse import plots
 from wmcourse.dreamer import PENDULUM, PIXELS, Dreamer, actor_gradient
 from wmcourse.evaluation import steps_to_reach
-from wmcourse.exercises import check, hint
+from wmcourse.exercises import check
 from wmcourse.linear_quadratic import double_integrator, exact_gradient, finite_differences
 from wmcourse.play import Sleepwalk, by_steps, play, save_gif
 from wmcourse.recurrence import State
@@ -110,9 +110,7 @@ print(
 
 
 # %% exercise="dream_step"
-def dream_step(
-    model, state: tuple[Tensor, Tensor], action: Tensor, noise: Tensor
-) -> tuple[Tensor, Tensor]:
+def dream_step(model, state: tuple[Tensor, Tensor], action: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """One step without seeing: h' = f(h, z, a), z' ~ p(z' | h').
 
     Args:
@@ -325,9 +323,7 @@ loss = analytic_loss(rail_returns(gain), *[0 * ones] * 3, ones, ones[0, 0], 0.0)
 K, moment = gain.detach(), starts.T @ starts / 8
 facts = RAIL.dynamics, RAIL.control, RAIL.state_cost, RAIL.action_cost
 others = {
-    "by hand": torch.stack([trajectory_gradient(*facts, K, s, STEPS, GAMMA) for s in starts]).mean(
-        0
-    ),
+    "by hand": torch.stack([trajectory_gradient(*facts, K, s, STEPS, GAMMA) for s in starts]).mean(0),
     "closed form": exact_gradient(RAIL, K, moment, STEPS, GAMMA),
     "finite differences": finite_differences(lambda k: rail_returns(k).mean(), K),
 }
@@ -428,9 +424,7 @@ print(f"on 20 starts never used before: {fresh_starts.mean():.0f}")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-reached = steps_to_reach(
-    [row["steps"] for row in run.rows], [row["evaluation"] for row in run.rows], -200
-)
+reached = steps_to_reach([row["steps"] for row in run.rows], [row["evaluation"] for row in run.rows], -200)
 print("a mean return of at least -200 within 1,600 real steps:", reached <= 1_600)
 print("after it, on starts never used before, at least -250:", bool(fresh_starts.mean() >= -250))
 
@@ -493,14 +487,9 @@ slopes = {
     for road, loss in ROADS.items()
 }
 variance = {key: torch.stack([g.var(0).sum() for g in found]) for key, found in slopes.items()}
-gain_of = {
-    who: variance[who, "score function with baseline"] / variance[who, "reparameterized"]
-    for who in ACTORS
-}
+gain_of = {who: variance[who, "score function with baseline"] / variance[who, "reparameterized"] for who in ACTORS}
 for who in ACTORS:
-    times = ", ".join(
-        f"H = {h}: {x:,.2g}" for h, x in zip(HORIZONS, gain_of[who].tolist(), strict=True)
-    )
+    times = ", ".join(f"H = {h}: {x:,.2g}" for h, x in zip(HORIZONS, gain_of[who].tolist(), strict=True))
     print(f"{who:<9} actor, variance of REINFORCE over analytic: {times}")
 
 # %% [markdown]
@@ -565,9 +554,7 @@ print(
 )
 print("untrained actor: the advantage shrinks by more than 10 times from H = 1 to H = 40:", end=" ")
 print(bool(gain_of["untrained"][0] > 10 * gain_of["untrained"][-1]))
-print(
-    "kicked rotor, H = 20: the analytic gradient varies more than a million times as much:", end=" "
-)
+print("kicked rotor, H = 20: the analytic gradient varies more than a million times as much:", end=" ")
 print(bool(rotor[-1, 0] > 1e6 * rotor[-1, 1]))
 
 # %% [markdown]
@@ -623,9 +610,7 @@ for name, returns in paid.items():
 
 # %%
 foretold, misdrawn = {}, {}
-looked_at = (
-    run.replay.sample_sequences(32, 8, torch.Generator().manual_seed(1)).obs / agent.obs_scale
-)
+looked_at = run.replay.sample_sequences(32, 8, torch.Generator().manual_seed(1)).obs / agent.obs_scale
 for name in ("dreams alone, in your world", "a world of shuffled actions"):
     with torch.no_grad():
         states = states_seen(pupils[name].world, 1)  # of the same windows
@@ -665,9 +650,7 @@ print({name: round(x, 2) for name, x in answers.items()}, "of 1.8 rad/s")
 # %%
 # NBVAL_CHECK_OUTPUT
 mean = {name: returns.mean().item() for name, returns in paid.items()}
-print(
-    "an actor raised on dreams alone: at least -250:", mean["dreams alone, in your world"] >= -250
-)
+print("an actor raised on dreams alone: at least -250:", mean["dreams alone, in your world"] >= -250)
 print("detached returns: below -500:", mean["detached returns"] < -500)
 print("a world of shuffled actions: below -500:", mean["a world of shuffled actions"] < -500)
 promise = 200 * foretold["a world of shuffled actions"]
@@ -700,8 +683,7 @@ def reach(method: str, axis: str) -> Tensor:
 def told(x: Tensor, unit: str = "") -> str:
     """Median, and the range between the seeds."""
     low, middle, high = (
-        f"{v:,.0f}{unit}" if math.isfinite(v) else "never"
-        for v in (x.min().item(), x.median().item(), x.max().item())
+        f"{v:,.0f}{unit}" if math.isfinite(v) else "never" for v in (x.min().item(), x.median().item(), x.max().item())
     )
     return middle if low == high else f"{middle} ({low} to {high})"
 
@@ -720,9 +702,7 @@ for axis, unit in zip(axes, ("steps", "seconds"), strict=True):
         for i, found in enumerate(table[method].values()):
             color, style = plots.METHODS[method]
             label = None if i else method
-            axis.plot(
-                found[unit], found["evaluation"], style, color=color, alpha=0.5, lw=1, label=label
-            )
+            axis.plot(found[unit], found["evaluation"], style, color=color, alpha=0.5, lw=1, label=label)
     rows = run.rows
     axis.plot(
         [row[unit] for row in rows], [row["evaluation"] for row in rows], "o-", color="black", lw=2,
@@ -767,9 +747,7 @@ print(f"CartPole-v1: a mean return of 450 (of 500 possible) after {told(goal)} r
 # %%
 veteran = Dreamer(PIXELS, seed=1, **MINE)
 veteran.load_state_dict(shipped["modules"])
-later = Run(
-    veteran, make_pixels, Schedule(steps=10_000, ratio=0.2, evaluate_every=0, batch=16, length=16)
-)
+later = Run(veteran, make_pixels, Schedule(steps=10_000, ratio=0.2, evaluate_every=0, batch=16, length=16))
 later.replay.add(*(Episode(*parts) for parts in shipped["episodes"]))
 before = later.evaluate(episodes=5)
 for _ in range(2):
@@ -792,10 +770,7 @@ blind = Sleepwalk(veteran.world, make_pixels, imagine=by_steps(dream_step))
 blind.reset(3)
 while len(blind.history) < 65:
     blind.follow(by_pixels)
-truth, dreamt = (
-    torch.stack([getattr(moment, name) for moment in blind.history[4::4]])
-    for name in ("truth", "dream")
-)
+truth, dreamt = (torch.stack([getattr(moment, name) for moment in blind.history[4::4]]) for name in ("truth", "dream"))
 fig, axes = plots.figure(2, 1, width=9.0, height=0.9)
 plots.frames(axes[0], truth, "real")
 plots.frames(axes[1], dreamt, "dreamed")
@@ -851,9 +826,7 @@ def upright(walk: Sleepwalk) -> float:
 
 closed, glancing = ([sleepwalk(seed, n) for seed in range(4)] for n in (1_000, 4))
 shares = [sum(map(upright, walks)) / 4 for walks in (closed, glancing)]
-print(
-    f"true rod upright at the end: eyes closed {shares[0]:.0%}, a glance in four steps {shares[1]:.0%}"
-)
+print(f"true rod upright at the end: eyes closed {shares[0]:.0%}, a glance in four steps {shares[1]:.0%}")
 
 # %%
 # NBVAL_CHECK_OUTPUT
