@@ -191,6 +191,9 @@ VARIANTS: dict[str, Callable[[int], Row]] = {
         for horizon in (1, 5, 20, 50)
     },
     "swing-up/50, penalized": functools.partial(swing, config=replace(SWING, penalty=1.0)),
+    "swing-up/50, penalized threefold": functools.partial(
+        swing, config=replace(SWING, penalty=3.0)
+    ),
     "swing-up/50, truncated": functools.partial(swing, config=replace(SWING, doubt=0.3)),
     "swing-up/SAC": functools.partial(swing, config=replace(SWING, ratio=0)),
 }
