@@ -583,8 +583,9 @@ runs = json.loads((files("wmcourse") / "runs" / "10_mbpo.json").read_text())
 
 
 def rows(group: str, name: str, seeds=None) -> list[dict]:
-    """The runs of a variant: of all seeds, or of these."""
-    return [row for seed, row in runs[group][name].items() if seeds is None or seed in seeds]
+    """The runs of a variant: of all seeds, or of these, in the order of the seeds."""
+    found = runs[group][name]
+    return [found[seed] for seed in sorted(found, key=int) if seeds is None or seed in seeds]
 
 
 def finals(group: str, name: str, key: str = "final", seeds=None) -> Tensor:
