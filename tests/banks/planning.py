@@ -945,7 +945,7 @@ def right(predict, obs, action, scale, weight):
 def by_hand(predict, obs, action, scale, weight):
     mean, _, reward, _ = predict(obs, action)
     middle = sum(mean.unbind(0)) / len(mean)
-    squared = sum(((m - middle) / scale).square() for m in mean.unbind(0)) / len(mean)
+    squared = torch.stack([((m - middle) / scale).square() for m in mean.unbind(0)]).mean(0)
     return middle, reward.mean(0) - weight * squared.mean(-1).sqrt()
 
 
