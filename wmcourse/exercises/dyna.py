@@ -146,6 +146,118 @@ def _(answer: Callable, draw: Draw) -> None:
     expect_close(answer(*args), mazes.q_update(*args), "something goes wrong where next_state is state")
 
 
+def _silent(draw: Draw) -> tuple[Any, ...]:
+    """Six arguments of a loop whose steps do nothing."""
+    return (lambda: 1, lambda came: None, lambda: None, lambda: None, lambda: None, 4, 2)
+
+
+dyna_loop = Exercise(
+    reference=dyna.dyna_loop,
+    lesson=LESSON,
+    points=1,
+    minutes=5,
+    difficulty=1,
+    hints=(
+        "Say the six steps aloud, in order. Two of them do not happen at every real step.",
+        "What act gives goes into store. After the steps number `every`, 2 * every, ... the model is trained and then "
+        "asked; the policy is trained after each step.",
+        "A for loop over range(1, steps + 1); step % every == 0 tells when the model's turn is.",
+    ),
+    example=_silent,
+)
+
+
+def _told(answer: Callable, steps: int, every: int) -> list[str]:
+    """What an answer calls, in order, and what it stores. The contract calls the reference after it, with the same."""
+    log: list[str] = []
+    count = [0]
+
+    def act() -> int:
+        log.append("act")
+        count[0] += 1
+        return count[0]
+
+    names = ("train_model", "imagine", "train_policy")
+    calls = [lambda name=name: log.append(name) for name in names]
+    answer(act, lambda came: log.append(f"store {came}"), *calls, steps, every)
+    return log
+
+
+def _order(steps: int, every: int, shift: int = 0) -> list[str]:
+    log: list[str] = []
+    dyna.dyna_loop(
+        lambda: log.append("act"),
+        lambda came: log.append("store"),
+        lambda: log.append("train_model"),
+        lambda: log.append("imagine"),
+        lambda: log.append("train_policy"),
+        steps,
+        every,
+    )
+    return log
+
+
+def _calls(answer: Callable, steps: int, every: int) -> tuple[list[str], list[str]]:
+    """The names that an answer calls, in order, and what it stored."""
+    told = _told(answer, steps, every)
+    told = told[: len(told) - len(_order(steps, every))]
+    return [name.split()[0] for name in told], [name.split()[1] for name in told if name.startswith("store")]
+
+
+@dyna_loop.case("with every = 1 all steps follow one another, `steps` times")
+def _(answer: Callable, draw: Draw) -> None:
+    steps = int(draw.integers(1, low=3, high=6))
+    came, _ = _calls(answer, steps, 1)
+    right = _order(steps, 1)
+    first = came[: came.index("act", 1)] if came.count("act") > 1 else came
+    says = "act, store, train_model, imagine, train_policy should come, in this order, and again"
+    if not came:
+        says = "nothing is called"
+    elif came.count("act") != steps:
+        says = f"{steps} real steps were asked for, and {came.count('act')} taken"
+    elif "store" not in came:
+        says = "what act gives is not stored"
+    elif sorted(came) == sorted(right) and "imagine" in first and "train_model" in first:
+        if first.index("imagine") < first.index("train_model"):
+            says = "you imagine before the model has learned from what was stored"
+        elif first.index("train_policy") < first.index("imagine"):
+            says = "the policy is trained before there is anything imagined"
+    elif came.count("train_policy") != steps:
+        says = f"the policy should be trained once after each of {steps} steps"
+    elif came.count("train_model") != steps or came.count("imagine") != steps:
+        says = "with every = 1 the model is trained and asked after each step, the first and the last, too"
+    expect(came == right, says, came=", ".join(came)[:120])
+
+
+@dyna_loop.case("what act gives goes into store, once")
+def _(answer: Callable, draw: Draw) -> None:
+    _, stored = _calls(answer, 4, 1)
+    expect(stored == ["1", "2", "3", "4"], "hand on to store what act gave, each once", came=", ".join(stored)[:120])
+
+
+@dyna_loop.case("the model's turn comes after every `every`-th step, the policy's after each")
+def _(answer: Callable, draw: Draw) -> None:
+    for steps, every in ((6, 3), (7, 2), (2, 5)):
+        came, _ = _calls(answer, steps, every)
+        right = _order(steps, every)
+        at = [came[: i + 1].count("act") for i, name in enumerate(came) if name == "train_model"]
+        says = "the model should be trained, and then asked, after the steps number `every`, 2 * every, ..."
+        if came.count("train_policy") != steps:
+            says = "the policy should be trained after each real step, not only when the model was"
+        elif at == list(range(1, steps + 1)):
+            says = "the model is trained at every step: only every `every`-th"
+        elif at[:1] == [1]:
+            says = "the model's first turn comes after the first step: count steps from 1"
+        elif came.count("imagine") != came.count("train_model"):
+            says = "imagine once after each time that the model was trained"
+        expect(came == right, says, came=", ".join(came)[:120])
+
+
+@dyna_loop.case("no steps, no calls", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    expect(not _calls(answer, 0, 1)[0], "with steps = 0 nothing should be called")
+
+
 curious_reward = Exercise(
     reference=mazes.curious_reward,
     lesson=LESSON,
@@ -546,115 +658,3 @@ def _(answer: Callable, draw: Draw) -> None:
     )
     last = torch.full((6,), 1 - 2**-24)
     expect_close(answer(real, synthetic, 1.0, last)[2][:3], real.reward[-1:].expand(3), "the last row should come")
-
-
-def _silent(draw: Draw) -> tuple[Any, ...]:
-    """Six arguments of a loop whose steps do nothing."""
-    return (lambda: 1, lambda came: None, lambda: None, lambda: None, lambda: None, 4, 2)
-
-
-dyna_loop = Exercise(
-    reference=dyna.dyna_loop,
-    lesson=LESSON,
-    points=1,
-    minutes=5,
-    difficulty=1,
-    hints=(
-        "Say the six steps aloud, in order. Two of them do not happen at every real step.",
-        "What act gives goes into store. After the steps number `every`, 2 * every, ... the model is trained and then "
-        "asked; the policy is trained after each step.",
-        "A for loop over range(1, steps + 1); step % every == 0 tells when the model's turn is.",
-    ),
-    example=_silent,
-)
-
-
-def _told(answer: Callable, steps: int, every: int) -> list[str]:
-    """What an answer calls, in order, and what it stores. The contract calls the reference after it, with the same."""
-    log: list[str] = []
-    count = [0]
-
-    def act() -> int:
-        log.append("act")
-        count[0] += 1
-        return count[0]
-
-    names = ("train_model", "imagine", "train_policy")
-    calls = [lambda name=name: log.append(name) for name in names]
-    answer(act, lambda came: log.append(f"store {came}"), *calls, steps, every)
-    return log
-
-
-def _order(steps: int, every: int, shift: int = 0) -> list[str]:
-    log: list[str] = []
-    dyna.dyna_loop(
-        lambda: log.append("act"),
-        lambda came: log.append("store"),
-        lambda: log.append("train_model"),
-        lambda: log.append("imagine"),
-        lambda: log.append("train_policy"),
-        steps,
-        every,
-    )
-    return log
-
-
-def _calls(answer: Callable, steps: int, every: int) -> tuple[list[str], list[str]]:
-    """The names that an answer calls, in order, and what it stored."""
-    told = _told(answer, steps, every)
-    told = told[: len(told) - len(_order(steps, every))]
-    return [name.split()[0] for name in told], [name.split()[1] for name in told if name.startswith("store")]
-
-
-@dyna_loop.case("with every = 1 all steps follow one another, `steps` times")
-def _(answer: Callable, draw: Draw) -> None:
-    steps = int(draw.integers(1, low=3, high=6))
-    came, _ = _calls(answer, steps, 1)
-    right = _order(steps, 1)
-    first = came[: came.index("act", 1)] if came.count("act") > 1 else came
-    says = "act, store, train_model, imagine, train_policy should come, in this order, and again"
-    if not came:
-        says = "nothing is called"
-    elif came.count("act") != steps:
-        says = f"{steps} real steps were asked for, and {came.count('act')} taken"
-    elif "store" not in came:
-        says = "what act gives is not stored"
-    elif sorted(came) == sorted(right) and "imagine" in first and "train_model" in first:
-        if first.index("imagine") < first.index("train_model"):
-            says = "you imagine before the model has learned from what was stored"
-        elif first.index("train_policy") < first.index("imagine"):
-            says = "the policy is trained before there is anything imagined"
-    elif came.count("train_policy") != steps:
-        says = f"the policy should be trained once after each of {steps} steps"
-    elif came.count("train_model") != steps or came.count("imagine") != steps:
-        says = "with every = 1 the model is trained and asked after each step, the first and the last, too"
-    expect(came == right, says, came=", ".join(came)[:120])
-
-
-@dyna_loop.case("what act gives goes into store, once")
-def _(answer: Callable, draw: Draw) -> None:
-    _, stored = _calls(answer, 4, 1)
-    expect(stored == ["1", "2", "3", "4"], "hand on to store what act gave, each once", came=", ".join(stored)[:120])
-
-
-@dyna_loop.case("the model's turn comes after every `every`-th step, the policy's after each")
-def _(answer: Callable, draw: Draw) -> None:
-    for steps, every in ((6, 3), (7, 2), (2, 5)):
-        came, _ = _calls(answer, steps, every)
-        right = _order(steps, every)
-        at = [came[: i + 1].count("act") for i, name in enumerate(came) if name == "train_model"]
-        says = "the model should be trained, and then asked, after the steps number `every`, 2 * every, ..."
-        if came.count("train_policy") != steps:
-            says = "the policy should be trained after each real step, not only when the model was"
-        elif at == list(range(1, steps + 1)):
-            says = "the model is trained at every step: only every `every`-th"
-        elif at[:1] == [1]:
-            says = "the model's first turn comes after the first step: count steps from 1"
-        elif came.count("imagine") != came.count("train_model"):
-            says = "imagine once after each time that the model was trained"
-        expect(came == right, says, came=", ".join(came)[:120])
-
-
-@dyna_loop.case("no steps, no calls", hidden=True)
-def _(answer: Callable, draw: Draw) -> None:
-    expect(not _calls(answer, 0, 1)[0], "with steps = 0 nothing should be called")
