@@ -530,12 +530,18 @@ for name, returns in judged.items():
 best = judged["true simulator"].mean()
 learned = {name: returns.mean() for name, returns in judged.items() if name in list(judged)[2:]}
 print("random actions earn less than -600:", bool(judged["random actions"].mean() < -600))
-print("every learned model's planner is within 150 of the true simulator's:")
-print({name: bool(mean > best - 150) for name, mean in learned.items()})
+rssm = learned.pop("RSSM")
+print("the planner on every other model is within 60 of the true simulator's:")
+print({name: bool(mean > best - 60) for name, mean in learned.items()})
+print(
+    "on the RSSM it loses less than two thirds of what random actions lose:",
+    bool(rssm > judged["random actions"].mean() * 2 / 3),
+)
 
 # %% [markdown]
-# On the pendulum, with all this data, all of them are good enough. That is worth knowing, and it is no victory for any. A
-# comparison that everybody wins says nothing about who wins. What differs is how little data is enough, and
+# On the pendulum, with all this data, every model of one step is good enough. The RSSM is behind: it got a few hundred updates,
+# must infer its state before it can plan, and pays for that from some starts. More updates brought it nearer when we tried.
+# For the others: a comparison that everybody wins says nothing about who wins. What differs is how little data is enough, and
 # what happens where the data ends.
 #
 # ## PETS: act, store, refit
