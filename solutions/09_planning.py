@@ -502,13 +502,13 @@ dreamer = WorldModel(
 )
 
 
-def rssm_loss() -> Tensor:
+def dreamer_loss() -> Tensor:
     batch = recorded.sample_sequences(32, 12, rssm_dice)
     return dreamer.loss(batch, dreamer.rssm.latent.noise((32, 12), rssm_dice), free=0.0)[0]
 
 
 rssm_dice = dice()
-_ = fit(dreamer.parameters(), rssm_loss, steps=800, learning_rate=4e-3, label="RSSM")
+_ = fit(dreamer.parameters(), dreamer_loss, steps=800, learning_rate=4e-3, label="RSSM")
 
 # %%
 by_sampling = partial(by_particles, ensemble, *limits, assign=carriers, move=particle_step)
