@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wmcourse.planners import Model, imagined_return
 from wmcourse.replay import Transitions
 from wmcourse.worlds import MAX_SPEED, TORQUE, angle_of
 
-Model = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 GRID = 20  # the pendulum's angle and velocity are cut into this many cells each
 
 
@@ -35,11 +35,7 @@ def best_sequence(model: Model, state: Tensor, actions: Tensor) -> Tensor:
     Returns:
         (H, A).
     """
-    states, total = state.expand(len(actions), -1), torch.zeros(len(actions))
-    for action in actions.unbind(1):
-        states, reward = model(states, action)
-        total = total + reward
-    return actions[total.argmax()]
+    return actions[imagined_return(model, state.expand(len(actions), -1), actions).argmax()]
 
 
 def explore(
