@@ -91,6 +91,12 @@ def test_a_stacked_member_learns_as_if_alone() -> None:
         assert torch.allclose(mine[0], theirs[1], atol=1e-5)
 
 
+def test_a_row_that_rounding_put_behind_the_last_is_the_last() -> None:
+    data = recordings(60, 0)
+    top = torch.full((3, 60), 60)  # what a share just below 1 may become in float32
+    en.fit_ensemble(data, seed=0, members=3, hidden=(8,), steps=1, batch=8, bootstrap=lambda uniform: top)
+
+
 def test_each_member_has_its_own_bootstrap_and_start() -> None:
     rows = en.bootstrap_rows(torch.rand(4, 2000, generator=seeded(0)))
     assert all(abs(len(torch.unique(r)) / 2000 - (1 - math.exp(-1))) < 0.03 for r in rows)

@@ -227,8 +227,7 @@ def fit_ensemble(
         steps, batch, learning_rate: updates, transitions an update and member, first step size.
         members, hidden, parts: of a new EnsembleModel.
         model: train this one on instead, in place; its scales stay as they are.
-        bootstrap: from uniform numbers (M, N) to the rows that each member learns from, (M, N).
-        label: for the progress bar; none without it.
+        bootstrap, label: from uniform numbers (M, N) to each member's rows, (M, N); and of the progress bar.
     """
     if model is None:
         with torch.random.fork_rng(devices=[]):
@@ -238,7 +237,8 @@ def fit_ensemble(
     inputs, targets = columns(data)
     inputs = standardize(inputs, model.input_mean, model.input_std)
     targets = standardize(targets, model.target_mean, model.target_std)
-    rows = bootstrap(torch.rand(net.members, len(inputs), generator=generator))
+    uniform = torch.rand(net.members, len(inputs), generator=generator)
+    rows = bootstrap(uniform).clamp(max=len(inputs) - 1)  # float32 may round N * uniform up to N
 
     def loss() -> Tensor:
         index = rows.gather(1, torch.randint(rows.shape[1], (net.members, batch), generator=generator))
