@@ -635,10 +635,10 @@ start, end = 0, partner(0, 150)
 walk = follow(next_hops(z), start, end)
 steps = torch.linspace(0, 1, 9)
 line = z[start] + steps[:, None] * (z[end] - z[start])
-mix = one[start] + steps[:, None, None, None] * (one[end] - one[start])
+blend = one[start] + steps[:, None, None, None] * (one[end] - one[start])
 on_walk = z[[walk[round(s * (len(walk) - 1))] for s in steps.tolist()]]
 rows = {
-    "pixel average": mix,
+    "pixel average": blend,
     "straight line": decoder(line),
     "walk over\nreal latents": decoder(on_walk),
 }
