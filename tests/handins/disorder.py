@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output, new_raw_cell
 
-from tests.handins.case import HandInCase, edited
+from tests.handins.case import HandInCase, edited, file_of, notebook, save
 from tests.handins.recipes import ALL_PASSED, IDS, RIGHT_03, WRONG_03, right_03
 
 
@@ -127,7 +128,15 @@ def _experiments(made: NotebookNode) -> None:
         made.cells.append(new_code_cell(source))
 
 
+def _beside_another_lesson(folder: Path) -> None:
+    """Lesson 03 solved, and a later lesson's notebook in which some number bears the name of one of 03's exercises."""
+    save(right_03(), folder / BESIDE / file_of("03"))
+    save(notebook("04", {}, after=["leave_one_out = 3.0"]), folder / BESIDE / file_of("04"))
+
+
+BESIDE = "a name of another lesson"
 CASES = [
+    HandInCase(BESIDE, _beside_another_lesson, ALL_PASSED, needs="any"),
     _disordered("stripped of metadata", _stripped),
     _disordered("cells reversed", _reversed_cells),
     _disordered("cells duplicated", _duplicated),

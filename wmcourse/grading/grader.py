@@ -128,9 +128,12 @@ def grade_submission(submission: Submission, plan: Plan) -> Row:
 
 
 def _read_all(submission: Submission, wall: Wall, view: Path, until: float) -> Answers:
-    """Every notebook's answers; of two to one exercise the later file's."""
+    """Every notebook's answers; of two to one exercise the later file's, of those that check it if any does.
+
+    Lesson 12 may call some number `mix`, as lesson 10 calls an exercise: that must not cost the answer in lesson 10.
+    """
     ids = [exercise.id for exercise in catalogue()]
-    answers = Answers(trouble=list(submission.trouble))
+    answers, checked = Answers(trouble=list(submission.trouble)), set[str]()
     for name, data in submission.notebooks.items():
         if time.monotonic() > until:
             answers.trouble.append(f"{name} and what follows: not read, the time for this hand-in is up")
@@ -145,9 +148,12 @@ def _read_all(submission: Submission, wall: Wall, view: Path, until: float) -> A
         answers.stubs |= set(handin.stubs)
         for id in handin.answers.keys() - set(handin.stubs):
             source, before = handin.answers[id], answers.found.get(id)
-            if before and before[0].strip() != source.strip():
+            if before and id in checked and id not in handin.checked:
+                continue
+            if before and before[0].strip() != source.strip() and (id in checked) == (id in handin.checked):
                 answers.said[id] = f"{id} is answered differently in two notebooks; the one in {name} counts"
             answers.found[id] = source, handin.relies_on[id]
+        checked.update(handin.checked)
     return answers
 
 

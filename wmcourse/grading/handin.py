@@ -36,6 +36,7 @@ class HandIn:
         relies_on: by id, the sources of the statements in other cells that the answer relies on, in order.
         stubs: the ids whose answer is not written yet.
         twice: for an id with different answers, a sentence on which of them counts.
+        checked: the ids that the notebook checks.
     """
 
     name: str
@@ -43,6 +44,7 @@ class HandIn:
     relies_on: dict[str, list[str]]
     stubs: list[str]
     twice: dict[str, str]
+    checked: list[str]
 
     def load(self, id: str) -> Any:
         """The answer itself, a function or a class; raises whatever the learner's own code raises."""
@@ -69,13 +71,15 @@ def parse_handin(name: str, data: bytes, ids: Collection[str]) -> HandIn:
     """The answers in the bytes of a notebook; UnreadableNotebook, with the reason, where there are none."""
     cells = cells_of(data)
     sources = [code_of(cell) for cell in cells]
-    chosen, twice = _choose(cells, sources, ids)
+    checks = {id: number for number, source in enumerate(sources) for id in re.findall(r"check\(\s*[\"'](\w+)", source)}
+    chosen, twice = _choose(cells, sources, ids, checks)
     if not chosen:
         raise UnreadableNotebook("holds no exercise of this course")
     answers = {id: sources[number] for id, number in chosen.items()}
     units = [unit for number, source in enumerate(sources) for unit in _units(number, source)]
     relies_on = {id: _reachable(id, chosen, units) for id in chosen}
-    return HandIn(name, answers, relies_on, [id for id in answers if is_stub(answers[id], id)], twice)
+    stubs = [id for id in answers if is_stub(answers[id], id)]
+    return HandIn(name, answers, relies_on, stubs, twice, [id for id in checks if id in ids])
 
 
 # Which cell answers which exercise
@@ -94,14 +98,13 @@ def answered_by(cell: Mapping[str, Any], source: str, ids: Collection[str]) -> l
 
 
 def _choose(
-    cells: list[dict[str, Any]], sources: list[str], ids: Collection[str]
+    cells: list[dict[str, Any]], sources: list[str], ids: Collection[str], checks: Mapping[str, int]
 ) -> tuple[dict[str, int], dict[str, str]]:
     """For each exercise the number of the cell that counts, and a sentence where others were passed over.
 
-    It is the last one that is written before the exercise's last check, as when the notebook is run from top to bottom;
-    without such a one, the last that is written at all.
+    It is the last one that is written before the exercise's last check (`checks` has those cells' numbers), as when the
+    notebook is run from top to bottom; without such a one, the last that is written at all.
     """
-    checks = {id: number for number, source in enumerate(sources) for id in re.findall(r"check\(\s*[\"'](\w+)", source)}
     found: dict[str, list[tuple[bool, bool, int]]] = {}
     for number, (cell, source) in enumerate(zip(cells, sources, strict=True)):
         for id in answered_by(cell, source, ids):
