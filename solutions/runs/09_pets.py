@@ -5,14 +5,16 @@
     python solutions/runs/09_pets.py --merge FOLDER                    # what was run in pieces, into one file
 
 Writes one JSON file into the package (wmcourse/runs), where the lesson finds it: per task and seed the mean return of 20
-(swing-up: 10) evaluation episodes after so many real steps, each episode's own return, and the share of them in which the
-pole stands through the last 50 steps. A run that is in the file already is not made again.
+(swing-up: 10) evaluation episodes after so many real steps and so many seconds of CPU (evaluations not counted), each
+episode's own return, and the share of them in which the pole stands through the last 50 steps. A run that is in the file
+already is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,20 +90,22 @@ def learn(name: str, seed: int) -> list[dict[str, Any]]:
     task = TASKS[name]
     env, config = task.make(), PETSConfig(hidden=task.hidden)
     search, points = search_for(env, **task.search), []
+    spent, since = 0.0, time.process_time()
     life = tqdm(
         pets(env, config, search, task.episodes, seed),
         total=task.episodes,
         desc=f"{name}, seed {seed}",
     )
     for k, progress in enumerate(life):
+        spent += time.process_time() - since
         if k % task.every == 0 or k == task.episodes - 1:
             point = judge(pets_policy(progress.model, env, config, search, seed), task)
-            points.append(
-                {"steps": progress.steps, "episode": progress.episode.reward.sum().item(), **point}
-            )
+            episode = progress.episode.reward.sum().item()
+            points.append({"steps": progress.steps, "seconds": spent, "episode": episode, **point})
             life.set_postfix(
                 steps=progress.steps, mean=f"{point['return']:.1f}", stands=point["stands"]
             )
+        since = time.process_time()
     return points
 
 
