@@ -13,7 +13,7 @@ import torch
 
 from wmcourse import rssm
 from wmcourse.dreamer import CARTPOLE, PENDULUM, Dreamer, DreamerConfig
-from wmcourse.training import Player, Row, Run, Schedule, unit_actions
+from wmcourse.training import CHECKPOINT, BadCheckpoint, Player, Row, Run, Schedule, unit_actions
 from wmcourse.worlds import make_cartpole, make_pendulum
 
 TINY = {"embed": 8, "deter": 8, "hidden": 8, "latent": rssm.Gaussian(3), "starts": 8, "horizon": 3}
@@ -50,6 +50,21 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(config: DreamerConf
     assert all(torch.equal(mine[name], other[name]) for name in other)
     with (tmp_path / "log.csv").open(encoding="utf-8") as file:
         assert [float(row["return"]) for row in csv.DictReader(file)] == [row["return"] for row in whole.rows]
+
+
+def test_a_folder_that_holds_no_run_of_this_agent_is_named_and_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(BadCheckpoint, match="no such file"):
+        make().resume(tmp_path)
+    other = make(CARTPOLE)
+    other.save(tmp_path)
+    kept = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(BadCheckpoint, match="not a checkpoint of this agent"):
+        make().train(tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == kept
+    for content in (b"", kept[:-50], b"no checkpoint"):
+        (tmp_path / CHECKPOINT).write_bytes(content)
+        with pytest.raises(BadCheckpoint, match=CHECKPOINT):
+            make().train(tmp_path)
 
 
 def test_a_row_holds_what_the_episode_earned_beside_what_was_learned() -> None:

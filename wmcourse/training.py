@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import os
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ from wmcourse.replay import Episode, Replay, Sequences, record_episode
 
 Row = dict[str, float]
 NEVER = float("inf")
+CHECKPOINT = "checkpoint.pt"
+
+
+class BadCheckpoint(ValueError):
+    """A folder holds no checkpoint, or one that this run cannot go on from; the message names the file and why."""
 
 
 class Agent(Protocol):
@@ -152,9 +158,13 @@ class Run:
         return returns
 
     def train(self, folder: Path | None = None, enough: float = NEVER, label: str = "training") -> list[Row]:
-        """Advance to the last step, or until an evaluation reaches `enough`. With a folder: resume, keep, log there."""
-        if folder and (folder / "checkpoint.pt").exists():
-            self.restore(torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu"))
+        """Advance to the last step, or until an evaluation reaches `enough`. With a folder: resume, keep, log there.
+
+        Raises:
+            BadCheckpoint: the folder holds another agent's run, or a file that is no checkpoint; it is left as it is.
+        """
+        if folder and (folder / CHECKPOINT).exists():
+            self.resume(folder)
         bar = tqdm(total=self.schedule.steps, initial=len(self.replay), desc=label, unit="step")
         while not self.over and self.best() < enough:
             row = self.advance()
@@ -183,12 +193,27 @@ class Run:
             {"agent": agent, "episodes": episodes, "generator": self.generator.get_state(), **counts},
             folder / "checkpoint.new",
         )
-        os.replace(folder / "checkpoint.new", folder / "checkpoint.pt")
+        os.replace(folder / "checkpoint.new", folder / CHECKPOINT)
         with (folder / "log.new").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.rows for name in row)))
             writer.writeheader()
             writer.writerows(self.rows)
         os.replace(folder / "log.new", folder / "log.csv")
+
+    def resume(self, folder: Path) -> None:
+        """`restore` from a folder.
+
+        Raises:
+            BadCheckpoint: there is none, it cannot be read, or it is of another agent.
+        """
+        path = folder / CHECKPOINT
+        if not path.exists():
+            raise BadCheckpoint(f"{path}: there is no such file; a run of `train` with this folder writes it")
+        try:
+            self.restore(torch.load(path, weights_only=True, map_location="cpu"))
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            why = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+            raise BadCheckpoint(f"{path}: not a checkpoint of this agent and these settings ({why})") from error
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Go on where a checkpoint was made; agent, world, schedule and seed have to be those of that run.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -59,13 +59,23 @@ TASKS = {
 
 
 def make(task: str, seed: int, device: str, changes: Sequence[str] = ()) -> Run:
-    """A run that has not begun; changes are NAME=VALUE of the task's DreamerConfig and Schedule."""
+    """A run that has not begun; changes are NAME=VALUE of the task's DreamerConfig and Schedule.
+
+    Raises:
+        ValueError: a change that is not NAME=VALUE, or a name that neither has.
+    """
     make_env, config, loss, schedule = TASKS[task]
-    for name, value in (change.split("=") for change in changes):
-        if hasattr(schedule, name):
-            schedule = replace(schedule, **{name: json.loads(value)})
-        else:
-            config = replace(config, **{name: json.loads(value)})
+    for name, _, value in (change.partition("=") for change in changes):
+        try:
+            if hasattr(schedule, name):
+                schedule = replace(schedule, **{name: json.loads(value)})
+            else:
+                config = replace(config, **{name: json.loads(value)})
+        except (TypeError, json.JSONDecodeError):
+            names = ", ".join(field.name for kind in (schedule, config) for field in fields(kind))
+            raise ValueError(
+                f"--set {name}={value}: expected NAME=NUMBER (or true, false) with a NAME of: {names}"
+            ) from None
     return Run(Dreamer(config, seed, device, actor_loss=loss), make_env, schedule, seed)
 
 
@@ -106,7 +116,7 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """The returns of a checkpoint, on starts of its own."""
     run = make(args.task, 0, args.device)
-    run.restore(torch.load(args.folder / "checkpoint.pt", weights_only=True, map_location="cpu"))
+    run.resume(args.folder)
     returns = run.evaluate(args.episodes, args.start)
     print(f"{len(returns)} episodes from seed {args.start}, after {len(run.replay)} real steps:")
     print(f"mean {returns.mean():.1f}, least {returns.min():.1f}, most {returns.max():.1f}")
@@ -146,7 +156,10 @@ def main() -> None:
     look.add_argument("--start", type=int, default=10_000, help="the first episode's seed")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    {"train": train, "evaluate": evaluate}[args.command](args)
+    try:
+        {"train": train, "evaluate": evaluate}[args.command](args)
+    except ValueError as error:  # what the user asked for cannot be done
+        parser.error(str(error))
 
 
 if __name__ == "__main__":
