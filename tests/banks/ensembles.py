@@ -28,6 +28,17 @@ def _(uniform):
     return (uniform * (uniform.shape[1] - 1)).long()
 
 
+@bootstrap_rows.wrong("times N - 1, rounded", PIECE, "half a piece each")
+def _(uniform):
+    return (uniform * (uniform.shape[1] - 1)).round().long()
+
+
+@bootstrap_rows.wrong("k / N belongs to the row before", "up to the last row", "0 is row 0")
+def _(uniform):
+    count = uniform.shape[1]
+    return torch.bucketize(uniform, torch.arange(1, count) / count)
+
+
 @bootstrap_rows.wrong("times M", PIECE, "the number of members")
 def _(uniform):
     return (uniform * len(uniform)).long()
@@ -129,6 +140,11 @@ def _(x, weight, bias):
     return x @ weight + (bias if len(x) == x.shape[1] else bias[:, None])
 
 
+@batched_linear.wrong("bias along the batch, and an error where it does not fit", BIAS, "took the members")
+def _(x, weight, bias):
+    return x @ weight + bias
+
+
 @batched_linear.wrong("first member's bias", BIAS, "first member's bias")
 def _(x, weight, bias):
     return x @ weight + bias[0]
@@ -204,6 +220,12 @@ def _(raw, low, high):
 def _(raw, low, high):
     below = high - F.softplus(raw - high)
     return low + F.softplus(below - low)
+
+
+@bounded_log_var.wrong("low and high swapped", NOTHING, "swapped")
+def _(raw, low, high):
+    below = low - F.softplus(low - raw)
+    return high + F.softplus(below - high)
 
 
 @bounded_log_var.wrong("only from above", BEYOND, "above low")
@@ -283,7 +305,7 @@ def _(mean, var):
     return var.mean(0), mean.var(0, correction=0)
 
 
-@split_variance.wrong("the total first", AGREE, "epistemic comes first")
+@split_variance.wrong("the total first", AGREE, "is it the total")
 def _(mean, var):
     return mean.var(0, correction=0) + var.mean(0), var.mean(0)
 
@@ -341,6 +363,16 @@ def _(mean, var):
 @split_variance.wrong("over the last axis", CONTRACT, "which axis")
 def _(mean, var):
     return mean.var(-1, correction=0), var.mean(-1)
+
+
+@split_variance.wrong("the third axis from the end", "axis 0", "counted from the end")
+def _(mean, var):
+    return mean.var(-3, correction=0), var.mean(-3)
+
+
+@split_variance.wrong("the third axis from the end, for the noise", "axis 0", "counted from the end")
+def _(mean, var):
+    return mean.var(0, correction=0), var.mean(-3)
 
 
 @split_variance.wrong("noise of the average", AGREE, "divided by M twice")
@@ -415,6 +447,36 @@ def _(y, mean, std, level):
     return ((torch.special.ndtr((y - mean) / std).mean(0) - 0.5).abs() <= 0.45).float().mean()
 
 
+@coverage.wrong("no absolute value", ONE, "an absolute value")
+def _(y, mean, std, level):
+    return (torch.special.ndtr((y - mean) / std).mean(0) - 0.5 <= level / 2).float().mean()
+
+
+@coverage.wrong("percent", ONE, "in percent")
+def _(y, mean, std, level):
+    return 100 * ((torch.special.ndtr((y - mean) / std).mean(0) - 0.5).abs() <= level / 2).float().mean()
+
+
+@coverage.wrong("a count", ONE, "a count")
+def _(y, mean, std, level):
+    return ((torch.special.ndtr((y - mean) / std).mean(0) - 0.5).abs() <= level / 2).float().sum()
+
+
+@coverage.wrong("a count in whole numbers", CONTRACT, "should be float32")
+def _(y, mean, std, level):
+    return ((torch.special.ndtr((y - mean) / std).mean(0) - 0.5).abs() <= level / 2).sum()
+
+
+@coverage.wrong("averages over the last axis", ONE, "over the last axis")
+def _(y, mean, std, level):
+    return ((torch.special.ndtr((y - mean) / std).mean(-1) - 0.5).abs() <= level / 2).float().mean()
+
+
+@coverage.wrong("averages over the third axis from the end", "axis 0", "counted from the end")
+def _(y, mean, std, level):
+    return ((torch.special.ndtr((y - mean) / std).mean(-3) - 0.5).abs() <= level / 2).float().mean()
+
+
 @coverage.wrong("moments", MIXTURE, "taken for a Gaussian")
 def _(y, mean, std, level):
     total = (mean.var(0, correction=0) + std.square().mean(0)).sqrt()
@@ -487,6 +549,35 @@ def _doubt(mean, scale):
 @penalized_reward.wrong("sums the rewards", SAME, "summed over the members")
 def _(reward, mean, scale, weight):
     return reward.sum(0) - weight * _doubt(mean, scale)
+
+
+@penalized_reward.wrong("one reward for all futures", SAME, "averaged over the futures")
+def _(reward, mean, scale, weight):
+    return reward.mean() - weight * _doubt(mean, scale)
+
+
+@penalized_reward.wrong("the third axis from the end", "axis 0", "counted from the end")
+def _(reward, mean, scale, weight):
+    off = (mean - mean.mean(0)) / scale
+    return reward.mean(0) - weight * off.square().mean((-3, -1)).sqrt()
+
+
+@penalized_reward.wrong("the second axis for the last", "axis 0", "counted from the front")
+def _(reward, mean, scale, weight):
+    off = (mean - mean.mean(0)) / scale
+    return reward.mean(0) - weight * off.square().mean(0).mean(1).sqrt()
+
+
+@penalized_reward.wrong("the members' distances, averaged", COSTS, "average their squares")
+def _(reward, mean, scale, weight):
+    off = (mean - mean.mean(0)) / scale
+    return reward.mean(0) - weight * off.square().mean(-1).sqrt().mean(0)
+
+
+@penalized_reward.wrong("the members' norms, averaged", COSTS, "mean of squares, then root")
+def _(reward, mean, scale, weight):
+    off = (mean - mean.mean(0)) / scale
+    return reward.mean(0) - weight * off.norm(dim=-1).mean(0)
 
 
 @penalized_reward.wrong("the worst member", SAME, "worst member")
@@ -585,3 +676,9 @@ def variance_over_scale_squared(reward, mean, scale, weight):
 def by_norm(reward, mean, scale, weight):
     off = ((mean - mean.mean(0, keepdim=True)) / scale).movedim(0, -1).flatten(-2)
     return sum(reward) / len(reward) - weight * off.norm(dim=-1) / math.sqrt(off.shape[-1])
+
+
+@penalized_reward.right
+def guarded(reward, mean, scale, weight):
+    off = (mean - mean.mean(0)) / scale
+    return reward.mean(0) - weight * (off.square().mean((0, -1)) + 1e-8).sqrt()

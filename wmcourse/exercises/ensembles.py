@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wmcourse import ensembles as reference
 from wmcourse.grading.exercise import Draw, Exercise
-from wmcourse.grading.expect import expect, expect_close, gradients
+from wmcourse.grading.expect import expect, expect_close, gradients, is_close
 
 LESSON = "08_ensembles"
 
@@ -48,6 +48,9 @@ def _(answer: Callable, draw: Draw) -> None:
             "rounded to the nearest: row 0 gets half a piece, and N is no row. Round down": (uniform * count).round(),
             "rounded up: rows are counted from 0": wanted + 1,
             "times N - 1: the last row is never drawn": (uniform * (count - 1)).long(),
+            "times N - 1, then rounded: the first and the last row get half a piece each": (
+                (uniform * (count - 1)).round()
+            ),
             "times M, the number of members: the rows are counted along the last axis": (uniform * 3).long(),
             "argsort deals every row exactly once: that is a permutation. A bootstrap draws, with replacement": (
                 uniform.argsort(-1)
@@ -129,13 +132,13 @@ batched_linear = Exercise(
         "where?",
         "bias[:, None] is (M, 1, O). torch.baddbmm adds while it multiplies.",
     ),
-    example=lambda draw: _layer(draw, grad=True),
+    example=lambda draw: _layer(draw, b=3, grad=True),  # M = B: a bias in the wrong place fails where it is named
 )
 
 
 @batched_linear.case("each member multiplies by its own weights")
 def _(answer: Callable, draw: Draw) -> None:
-    x, weight, _ = _layer(draw, i=4, o=4)
+    x, weight, _ = _layer(draw, b=3, i=4, o=4)
     zero = torch.zeros(3, 4)
     expect_close(
         answer(x, weight, zero),
@@ -145,7 +148,7 @@ def _(answer: Callable, draw: Draw) -> None:
             "the weights of the first member are used for all": x @ weight[0],
             "the members' weights are averaged: then there is one model, not M": x @ weight.mean(0),
             "the weights are transposed: they are (I, O), not torch.nn.Linear's (O, I)": x @ weight.mT,
-            "the members are summed over": (x @ weight).sum(0).expand(3, 4, 4),
+            "the members are summed over": (x @ weight).sum(0).expand(3, 3, 4),
             "the input of the first member is used for all": x[0] @ weight,
         },
     )
@@ -226,8 +229,8 @@ def _(answer: Callable, draw: Draw) -> None:
             "a tanh stretches raw over the whole range: bound it, do not squash it": (high - low) / 2 * torch.tanh(raw),
             "the variance comes back, not its logarithm": raw.exp(),
             "the sign is turned around": -raw,
-            "the first line's softplus was given raw - high: high - softplus(high - raw)": (
-                low + F.softplus(high - F.softplus(raw - high) - low)
+            "this is high, whatever raw says: are low and high swapped, or was softplus given raw - high?": (
+                high.expand(6, 3)
             ),
         },
     )
@@ -335,12 +338,13 @@ def _(answer: Callable, draw: Draw) -> None:
     mean = mean[:1].expand_as(mean).contiguous()
     epistemic, aleatoric = _both(answer, mean, var)
     noise = var.mean(0)
+    total = "the members' noise is in epistemic, too: is it the total?"
     expect_close(
         epistemic,
         torch.zeros(4, 3),
         "all members have the same mean, so epistemic should be 0",
         mistakes={
-            "the two are swapped: epistemic comes first": noise,
+            total if is_close(aleatoric, noise) else "the two are swapped: epistemic comes first": noise,
             "the members' variances differ, but that is no epistemic variance: look at the means": var.var(
                 0, correction=0
             ),
@@ -408,6 +412,19 @@ def _(answer: Callable, draw: Draw) -> None:
     )
 
 
+FROM_THE_END = "the members' axis is counted from the end: it is axis 0, however many follow"
+
+
+@split_variance.case("the members are axis 0, however many follow")
+def _(answer: Callable, draw: Draw) -> None:
+    mean, var = _moments(draw, 4, 4, 3, 2)
+    epistemic, aleatoric = _both(answer, mean, var)
+    likely = "with inputs (M, A, B, O) both results are (A, B, O): ask along axis 0"
+    wrong = {FROM_THE_END: mean.var(-3, correction=0)}
+    expect_close(epistemic, mean.var(0, correction=0), likely, mistakes=wrong)
+    expect_close(aleatoric, var.mean(0), likely, mistakes={FROM_THE_END: var.mean(-3)})
+
+
 @split_variance.case("gradients reach mean and var")
 def _(answer: Callable, draw: Draw) -> None:
     mean, var = _moments(draw, grad=True)
@@ -446,8 +463,8 @@ coverage = Exercise(
     reference=reference.coverage,
     lesson=LESSON,
     points=3,
-    minutes=15,
-    difficulty=4,
+    minutes=10,
+    difficulty=3,
     hints=(
         "First the distribution function of the mixture at y: how much of its probability lies below? A mixture's is "
         "the mean of its members'.",
@@ -481,6 +498,12 @@ def _(answer: Callable, draw: Draw) -> None:
             "one tail only: the central interval leaves half of the rest on each side": (below <= 0.6).float().mean(),
             "the level is taken for a number of standard deviations": (u.abs() <= 0.6).float().mean(),
             "within level of one half: it should be within level / 2": ((below - 0.5).abs() <= 0.6).float().mean(),
+            "one tail only: how far from one half is an absolute value": (below <= 0.8).float().mean(),
+            "in percent: a share lies between 0 and 1": 100 * _inside(y, mean, std, 0.6),
+            "this is a count: divide by how many there are": ((below - 0.5).abs() <= 0.3).float().sum(),
+            "the distribution functions are averaged over the last axis: average over the members, axis 0": (
+                ((below.mean(-1) - 0.5).abs() <= 0.3).float().mean()
+            ),
             "this is the share outside": ((below - 0.5).abs() > 0.3).float().mean(),
             "std is taken for a variance": _inside(y, mean, std.sqrt(), 0.6),
             "std was squared": _inside(y, mean, std.square(), 0.6),
@@ -520,6 +543,20 @@ def _(answer: Callable, draw: Draw) -> None:
     )
 
 
+@coverage.case("the members are axis 0, however many follow")
+def _(answer: Callable, draw: Draw) -> None:
+    mean, std = draw.normal(4, 4, 50, 3, std=2.0), draw.uniform(4, 4, 50, 3, low=0.3, high=1.5)
+    y = draw.normal(4, 50, 3, std=1.5)
+    askew = torch.special.ndtr((y - mean) / std).mean(-3)
+    expect_close(
+        answer(y, mean, std, 0.5),
+        _inside(y, mean, std, 0.5),
+        "with inputs (M, A, B, O) the members are still axis 0",
+        tolerance=3e-3,
+        mistakes={FROM_THE_END: ((askew - 0.5).abs() <= 0.25).float().mean()},
+    )
+
+
 @coverage.case("it is the level where the members tell the truth")
 def _(answer: Callable, draw: Draw) -> None:
     y, mean, std = _mixture_draws(draw, 20_000)
@@ -551,6 +588,9 @@ def _futures(draw: Draw, *shape: int, members: int = 5, dims: int = 3) -> tuple[
     return draw.normal(members, *shape, mean=1.0), draw.normal(members, *shape, dims), scale, weight
 
 
+GUARD = 5e-4  # lets sqrt(x + 1e-8) pass, a guard against the infinite slope of a root at 0
+
+
 def _rms(mean: Tensor, scale: Tensor) -> Tensor:
     return (mean / scale).var(0, correction=0).mean(-1).sqrt()
 
@@ -580,7 +620,9 @@ def _(answer: Callable, draw: Draw) -> None:
         answer(reward, mean, scale, weight),
         reward.mean(0),
         "without disagreement about the future the members' mean reward should come back",
+        tolerance=GUARD,
         mistakes={
+            "averaged over the futures, too: each of them has a reward of its own": reward.mean().expand(6),
             "the rewards are summed over the members: take the mean": reward.sum(0),
             "the worst member's reward: take the mean, the penalty is for doubt": reward.amin(0),
             "the best member's reward: that is what a planner would exploit. Take the mean": reward.amax(0),
@@ -598,7 +640,7 @@ def _(answer: Callable, draw: Draw) -> None:
     reward, mean, scale, weight = _futures(draw)
     reward = torch.zeros_like(reward)
     spread, u = mean.var(0, correction=0), mean / scale
-    each = u.std(0, correction=0)
+    each, off = u.std(0, correction=0), u - u.mean(0)
     expect_close(
         answer(reward, mean, scale, weight),
         -weight * _rms(mean, scale),
@@ -616,8 +658,28 @@ def _(answer: Callable, draw: Draw) -> None:
             "divided by M - 1: divide by M": -weight * u.var(0).mean(-1).sqrt(),
             "the stds are averaged over the dimensions: average the variances, then take the root": -weight
             * each.mean(-1),
+            "the members' distances are averaged: average their squares, then take the root": -weight
+            * off.square().mean(-1).sqrt().mean(0),
+            "the members' distances are averaged, and summed over the dimensions: mean of squares, then root": -weight
+            * off.norm(dim=-1).mean(0),
             "summed over the dimensions: take the mean": -weight * u.var(0, correction=0).sum(-1).sqrt(),
             "the largest dimension: take the mean over all": -weight * each.amax(-1),
+        },
+    )
+
+
+@penalized_reward.case("the members are axis 0 and the dimensions the last, whatever lies between")
+def _(answer: Callable, draw: Draw) -> None:
+    reward, mean, scale, weight = _futures(draw, 4, 3, members=4)
+    square = (mean / scale - (mean / scale).mean(0)).square()
+    expect_close(
+        answer(reward, mean, scale, weight),
+        reward.mean(0) - weight * _rms(mean, scale),
+        "with rewards (M, A, B) the result is (A, B): axis 0 and the last one go",
+        mistakes={
+            FROM_THE_END: reward.mean(0) - weight * square.mean((-3, -1)).sqrt(),
+            "the dimensions' axis is counted from the front: it is the last, -1": reward.mean(0)
+            - weight * square.mean(0).mean(1).sqrt(),
         },
     )
 
@@ -653,4 +715,4 @@ def _(answer: Callable, draw: Draw) -> None:
         reward, mean, scale, weight = _futures(draw, *shape, members=members, dims=dims)
         wanted = reward.mean(0) - weight * _rms(mean, scale)
         likely = f"something goes wrong for M = {members}, axes {shape}, O = {dims}"
-        expect_close(answer(reward, mean, scale, weight), wanted, likely)
+        expect_close(answer(reward, mean, scale, weight), wanted, likely, tolerance=GUARD)
