@@ -97,7 +97,7 @@ def curve(axis: Axes, x: Sequence[float] | Tensor, y: Tensor, method: str, label
     y = torch.as_tensor(y).detach().cpu()
     if y.dim() == 2:
         axis.fill_between(x, y.amin(0), y.amax(0), color=color, alpha=0.2, linewidth=0)
-        y = y.median(0).values
+        y = y.double().quantile(0.5, dim=0)  # of an even number halfway; torch.median takes the lower one
     axis.plot(x, y, color=color, linestyle=style, label=label or method)
 
 
