@@ -89,7 +89,7 @@ def disagreement(mean: Tensor, scale: Tensor) -> Tensor:
 def penalized_reward(reward: Tensor, mean: Tensor, scale: Tensor, weight: float) -> Tensor:
     """The members' mean reward, less `weight` times their disagreement about where it leads, (...).
 
-    A negative weight makes it a bonus. Yu et al., arXiv:2005.13239 (MOPO), who take the largest std instead.
+    A negative weight makes it a bonus. Yu et al., arXiv:2005.13239 (MOPO), charge for the largest predicted std.
 
     Args:
         reward, mean: reward and next observation by each member, (M, ...) and (M, ..., O).
