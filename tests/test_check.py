@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -11,6 +12,7 @@ import torch
 
 from wmcourse import reparameterization as reference
 from wmcourse.exercises import NotPassed, UnknownExercise, catalogue, check, find, grade, hint
+from wmcourse.grading.guard import run_guarded
 from wmcourse.grading.progress import progress_path
 
 
@@ -104,6 +106,28 @@ def test_bad_answers_get_a_verdict_in_plain_words(answer, says, capsys) -> None:
     assert "The lesson goes on with the reference" in out
     assert "Traceback" not in out
     assert "wmcourse/" not in out
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarm on this system")
+def test_an_import_is_let_end_and_takes_no_time_from_the_answer(tmp_path, monkeypatch) -> None:
+    (tmp_path / "slow_to_import.py").write_text(
+        "import time\nfor _ in range(60):\n    time.sleep(0.01)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def answer() -> None:
+        import slow_to_import  # type: ignore[import-not-found]
+
+        assert slow_to_import.whole
+
+    def endless() -> None:
+        answer()
+        while True:
+            pass
+
+    assert run_guarded(answer, 0.3).kind == "passed"
+    monkeypatch.delitem(sys.modules, "slow_to_import")
+    assert run_guarded(endless, 0.3).kind == "timed out"
 
 
 @pytest.mark.parametrize("answer", [stubborn, sleeps])

@@ -102,8 +102,18 @@ def _undone() -> Iterator[None]:
         sys.setrecursionlimit(limit)
 
 
+def _importing(frame: FrameType | None, home: FrameType) -> bool:
+    """Whether the code that `home` called is in the midst of an import."""
+    while frame is not None and frame is not home and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None and frame is not home
+
+
 def _call_within(call: Callable[[], Any], seconds: float) -> None:
-    """Call, and after `seconds` raise TimeUp in the main thread, again and again until the code gives way."""
+    """Call, and after `seconds` raise TimeUp in the main thread, again and again until the code gives way.
+
+    The first torch.func.grad of a kernel imports for seconds: an import is let end, and then the clock starts anew.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         call()
         return
@@ -117,6 +127,9 @@ def _call_within(call: Callable[[], Any], seconds: float) -> None:
 
     def ring(signum: int, frame: FrameType | None) -> None:
         if frame is home:  # the call is over, only the clean-up below is left
+            return
+        if _importing(frame, home):  # a module half imported stays broken, and its time is not the answer's
+            signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
             return
         # A bare `except:` in the answer would swallow one TimeUp, so its next line, in the handler, raises another.
         sys.settrace(insist)
