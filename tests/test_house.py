@@ -35,7 +35,6 @@ SHARED = {
     "views",
     "worlds",
 }
-DRAFTED = {"dreamer"}  # of lesson 11, whose text waits in drafts/
 SCHOOL = {"exercises", "grading", "authoring"}
 LESSONS = [path.stem for path in sorted((ROOT / "solutions").glob("[0-9][0-9]_*.py"))]
 MODULES = [lesson[3:] for lesson in LESSONS]
@@ -68,7 +67,7 @@ def test_a_shared_module_imports_no_lesson(name: str) -> None:
 
 def test_no_reference_module_is_a_stranger() -> None:
     flat = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
-    assert flat <= SHARED | DRAFTED | set(MODULES)
+    assert flat <= SHARED | set(MODULES)
 
 
 @pytest.mark.parametrize("lesson", LESSONS)

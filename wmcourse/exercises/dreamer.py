@@ -121,6 +121,11 @@ def _behind(x: Tensor) -> Tensor:
     return torch.cat([x[:, :1], x[:, :-1]], 1)
 
 
+BACKWARDS = "the returns run backwards: turn the list around"
+LAST_IS_VALUE = "the last column is the critic's value itself: R_{H-1}, too, is a reward and what comes after it"
+DOUBLE = "double in, double out: a buffer made without dtype= is float32, so use zeros_like, new_zeros or a list"
+
+
 lambda_return = Exercise(
     reference=behavior.lambda_return,
     lesson=LESSON,
@@ -156,6 +161,8 @@ def _(answer: Callable, draw: Draw) -> None:
             ),
             "the critic is not asked": reward,
             "the last state's value stands for every other's": reward + discount * value[:, -1:],
+            LAST_IS_VALUE: torch.cat([(reward + discount * value)[:, :-1], value[:, -1:]], 1),
+            BACKWARDS: (reward + discount * value).flip(1),
         },
     )
 
@@ -178,7 +185,10 @@ def _(answer: Callable, draw: Draw) -> None:
             "the last value is counted twice, or discounted twice": _by_loop(
                 reward, value, discount, 1.0, discount[:, -1] * value[:, -1]
             ),
-            "the returns run backwards: turn the list around": right.flip(1),
+            LAST_IS_VALUE: torch.cat(
+                [_by_loop(*(x[:, :-1] for x in (reward, value, discount)), 1.0, value[:, -1]), value[:, -1:]], 1
+            ),
+            BACKWARDS: right.flip(1),
             "the loop runs from the first step on: the return of s_k needs that of s_{k+1}": _by_loop(
                 reward.flip(1), value.flip(1), discount.flip(1), 1.0
             ).flip(1),
@@ -239,6 +249,13 @@ def _(answer: Callable, draw: Draw) -> None:
     changed = answer(reward + 9 * (later > 3), value + 9 * (later >= 3), discount, decay)
     likely = "discount[:, 3] is 0: what comes after step 3 should not move R_0 to R_3; is another step's discount used?"
     expect_close(changed[:, :4], right[:, :4], likely)
+
+
+@lambda_return.case("double precision stays double")
+def _(answer: Callable, draw: Draw) -> None:
+    reward, value, discount, decay = _return_inputs(draw)
+    parts = reward.detach().double(), value.detach().double(), discount.detach().double()
+    expect_close(answer(*parts, decay), _by_loop(*parts, decay), DOUBLE, tolerance=1e-9)
 
 
 @lambda_return.case("gradients reach every reward, value and discount")
@@ -345,8 +362,13 @@ def _(answer: Callable, draw: Draw) -> None:
         mistakes={
             "the sign: this is the gradient of the cost, and J is minus that": -right,
             "a factor 2 is missing: the costs are squares": right / 2,
+            "a factor 2 is missing where the action costs": -torch.outer(2 * by_state + by_cost, start),
+            "a factor 2 is missing where the state costs": -torch.outer(by_state + 2 * by_cost, start),
             "what the action costs is left out": -2 * torch.outer(by_state, start),
             "what the action does to s_1 is left out": -2 * torch.outer(by_cost, start),
+            "a step is missing: H actions are taken": torch.zeros_like(right),
+            "a step too many: H actions are taken": _slope((*inputs[:6], 2, inputs[7])),
+            "gamma has one power too many: r_0 counts in full": inputs[7] * right,
             "s_0 is paid instead of s_1": -2 * torch.outer(control.T @ state_cost @ start + by_cost, start),
             "the outer product is with s_1: a_0 = K s_0": -2 * torch.outer(by_state + by_cost, following),
         },
@@ -367,7 +389,8 @@ def _(answer: Callable, draw: Draw) -> None:
             "the discount is left out: r_k counts gamma^k": _slope(inputs, undiscounted=True),
             "s_k is paid at step k: r_k is paid for s_{k+1}": _slope(inputs, late=True),
             "the sign: this is the gradient of the cost": -_slope(inputs),
-            "only the last step is looked at": _slope(inputs) - _slope((*inputs[:6], H - 2, inputs[7])),
+            "only the last step is looked at": _slope(inputs) - _slope((*inputs[:6], inputs[6] - 1, inputs[7])),
+            "back through A goes its transpose: s_{k+1} = A s_k, so dJ/ds_k takes Aᵀ": _straight_through(inputs),
             "nothing is carried: each step is blamed for its own costs alone": _no_carry(inputs),
         },
         tolerance=1e-3,
@@ -383,6 +406,27 @@ def _no_carry(inputs: Linear) -> Tensor:
         by_action = -2 * gamma**k * (control.T @ state_cost @ following + action_cost @ action)
         total, state = total + torch.outer(by_action, state), following
     return total
+
+
+def _straight_through(inputs: Linear) -> Tensor:
+    """The way back with A where its transpose belongs."""
+    dynamics, control, state_cost, action_cost, gain, start, horizon, gamma = inputs
+    states = [start]
+    for _ in range(horizon):
+        states.append(dynamics @ states[-1] + control @ (gain @ states[-1]))
+    total, carried = torch.zeros_like(gain), torch.zeros_like(start)
+    for k in reversed(range(horizon)):
+        by_next = carried - 2 * gamma**k * state_cost @ states[k + 1]
+        by_action = control.T @ by_next - 2 * gamma**k * action_cost @ (gain @ states[k])
+        total, carried = total + torch.outer(by_action, states[k]), dynamics @ by_next + gain.T @ by_action
+    return total
+
+
+@trajectory_gradient.case("double precision stays double")
+def _(answer: Callable, draw: Draw) -> None:
+    *parts, horizon, gamma = inputs = _linear_inputs(draw)
+    found = answer(*(x.double() for x in parts), horizon, gamma)
+    expect_close(found.float(), _slope(inputs), DOUBLE, tolerance=1e-5)
 
 
 @trajectory_gradient.case("it is the slope of the return: finite differences")
@@ -415,7 +459,7 @@ def _(answer: Callable, draw: Draw) -> None:
 def _loss_inputs(draw: Draw) -> tuple[Tensor, ...]:
     """Returns, baseline, log_prob, entropy, weight, scale, and the bonus."""
     parts = [draw.normal(4, H, mean=mean, std=2.0, grad=True) for mean in (3.0, 1.0, -1.0, 0.5)]
-    scale = draw.uniform(1, low=1.5, high=4.0)[0]
+    scale = draw.uniform(1, low=0.2, high=0.7)[0]
     return (*parts, draw.uniform(4, H, low=0.1, high=1.0), scale, 0.3)  # type: ignore[return-value]
 
 
@@ -474,7 +518,10 @@ def _(answer: Callable, draw: Draw) -> None:
 def _(answer: Callable, draw: Draw) -> None:
     returns, baseline, log_prob, entropy, weight, scale, bonus = parts = _loss_inputs(draw)
     likely = "the returns are all that tells the actor how it did: are they detached?"
-    found = gradients(answer(*parts), {"the returns": returns, "the entropy": entropy}, likely)
+    found = gradients(answer(*parts), {"the returns": returns}, likely)
+    found |= gradients(
+        answer(*parts), {"the entropy": entropy}, "its price is to be paid by the actor: is it detached?"
+    )
     share = weight / weight.numel()
     expect_close(found["the returns"], -share / scale, "d loss / d returns has another size than its share")
     expect_close(found["the entropy"], -bonus * share, "d loss / d entropy has another size than its share")
@@ -562,7 +609,7 @@ def _(answer: Callable, draw: Draw) -> None:
         (grad,) = torch.autograd.grad(answer(*parts), [x], allow_unused=True)
         expect(
             grad is None or not grad.any(),
-            f"a gradient flows into {name}: in REINFORCE they are numbers; what stands still here?",
+            f"a gradient flows into {name}: returns and baseline are mere numbers in REINFORCE; what stands still?",
         )
 
 
@@ -573,6 +620,16 @@ def _(answer: Callable, draw: Draw) -> None:
     (grad,) = torch.autograd.grad(loss, [log_prob], allow_unused=True)
     expect(grad is None or grad.abs().max() < 1e-6, "where returns equal the baseline, log_prob should not be moved")
     expect_close(loss, -(bonus * weight * entropy).mean(), "only the entropy is left in the loss then")
+
+
+@reinforce_loss.case("any price of entropy, any scale", hidden=True)
+def _(answer: Callable, draw: Draw) -> None:
+    returns, baseline, log_prob, entropy, weight, _, _ = _loss_inputs(draw)
+    for factor, bonus in ((0.5, 0.0), (1.0, 2.0), (20.0, 1e-3)):
+        scale = torch.tensor(factor, device=draw.device)
+        wanted = -(weight * (log_prob * (returns - baseline) / scale + bonus * entropy)).mean()
+        likely = f"something goes wrong with scale {factor} and bonus {bonus}"
+        expect_close(answer(returns, baseline, log_prob, entropy, weight, scale, bonus), wanted, likely)
 
 
 @reinforce_loss.case("on average it is the analytic gradient", hidden=True)

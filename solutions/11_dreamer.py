@@ -5,8 +5,8 @@
 # own world model swings the rod up and holds it: a mean return of at least -200 over 20 episodes. Every gradient its policy
 # ever saw came out of a dream.
 #
-# Meet a relative first. It comes with the course, trained by the same few functions that you are about to write. It sees
-# frames of 16 x 16 pixels, nothing else: no angle, no velocity.
+# Meet a relative first. It comes with the course, the best of five seeds, trained by the same few functions that you are about
+# to write. It sees frames of 16 x 16 pixels, nothing else: no angle, no velocity.
 
 # %%
 import copy
@@ -67,7 +67,7 @@ print(
 )
 
 # %% [markdown]
-# A motor that weak cannot lift the rod in one go. It must be swung back and forth, and nobody told the agent so. And one
+# The motor is too weak to lift the rod in one go: it must swing it back and forth, and nobody told the agent so. And one
 # frame shows no velocity: what it acts on is the memory of lesson 07's RSSM.
 #
 # **What you will be able to do**
@@ -101,7 +101,7 @@ print(
 # | $r_k$, of the step from $s_k$ to $s_{k+1}$ | `reward[:, k]` | (N, H) |
 # | $v_{k+1}$, what the critic says of $s_{k+1}$ | `value[:, k]` | (N, H) |
 # | $d_k = \gamma \, p(s_{k+1}$ is not the end$)$ | `discount[:, k]` | (N, H) |
-# | $R_k$, the return from $s_k$ on | `returns[:, k]` | (N, H) |
+# | $R_k$, the return from $s_k$ on; `Dreamer` multiplies dreamed rewards by $1 - \gamma$, so that it reads as a reward a step | `returns[:, k]` | (N, H) |
 # | $w_k$, how much $s_k$ counts: $\gamma^k$ times the chance that the dream got there | `weight[:, k]` | (N, H) |
 #
 # ## One step of a dream
@@ -110,7 +110,9 @@ print(
 
 
 # %% exercise="dream_step"
-def dream_step(model, state: tuple[Tensor, Tensor], action: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+def dream_step(
+    model, state: tuple[Tensor, Tensor], action: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
     """One step without seeing: h' = f(h, z, a), z' ~ p(z' | h').
 
     Args:
@@ -185,8 +187,8 @@ errors = {
     for decay in (0.0, 0.5, 0.8, 0.95, 1.0)
 }
 best = min(errors, key=errors.__getitem__)
-print("the error of R_0 is smallest strictly between lambda 0 and 1:", 0 < best < 1)
-print(f"at lambda = 0 it is {errors[0.0]:.0f}, the critic's error and one step's noise")
+print("error of R_0:", ", ".join(f"{error:.1f} at {decay}" for decay, error in errors.items()))
+print("it is smallest strictly between lambda 0 and 1:", 0 < best < 1)
 
 # %% [markdown]
 # ## The gradient through a trajectory, by hand
@@ -199,7 +201,7 @@ print(f"at lambda = 0 it is {errors[0.0]:.0f}, the critic's error and one step's
 # The policy is one matrix, $K$. You want $dJ/dK$. An action taken now pays for itself now. It also moves the next state, which
 # is paid for, and which moves the next action, and so on to the end. Do not follow all these paths forward. Stand at the end
 # and walk back with one vector in your hands: $dJ/ds$ of the state that you stand in, by all that comes after it. This is
-# what autograd does in every dream of this lesson. Do it once yourself.
+# what autograd does in every dream of this lesson. Do it once without: the check cannot tell, but you can.
 
 
 # %% exercise="trajectory_gradient"
@@ -256,8 +258,8 @@ trajectory_gradient = check("trajectory_gradient", trajectory_gradient)
 #
 # The entropy $\mathcal{H}$, at a small price $\eta$ (`bonus`), keeps the dice in the policy alive. Its price should mean the same
 # in every world, so returns are first divided by `scale`, the range from their 5th to their 95th percentile, averaged over
-# time. Three things are handed to you detached, and one is not. $w_k$ is: the actor should earn more, not make bad states
-# count less. `baseline` and `scale` are: they are numbers to compare with. $R_k$ is *not*: it is the road.
+# time. `weight`, `baseline` and `scale` come detached: the actor should earn more, not make bad states count less. `returns`
+# does not: its graph is the road to the actor.
 
 
 # %% exercise="analytic_loss"
@@ -323,13 +325,18 @@ loss = analytic_loss(rail_returns(gain), *[0 * ones] * 3, ones, ones[0, 0], 0.0)
 K, moment = gain.detach(), starts.T @ starts / 8
 facts = RAIL.dynamics, RAIL.control, RAIL.state_cost, RAIL.action_cost
 others = {
-    "by hand": torch.stack([trajectory_gradient(*facts, K, s, STEPS, GAMMA) for s in starts]).mean(0),
+    "by hand": torch.stack([trajectory_gradient(*facts, K, s, STEPS, GAMMA) for s in starts]).mean(
+        0
+    ),
     "closed form": exact_gradient(RAIL, K, moment, STEPS, GAMMA),
     "finite differences": finite_differences(lambda k: rail_returns(k).mean(), K),
 }
-for name, other in others.items():
-    error = ((slope - other).norm() / other.norm()).item()
-    print(f"through the dream, and {name}: relative error below 1e-4: {error < 1e-4}")
+gaps = {name: ((slope - other).norm() / other.norm()).item() for name, other in others.items()}
+for name, gap in gaps.items():
+    print(f"through the dream, and {name}: relative error below 1e-4: {gap < 1e-4}")
+
+# %%
+print({name: f"{gap:.0e}" for name, gap in gaps.items()})
 
 # %% [markdown]
 # ## The other road: REINFORCE
@@ -370,8 +377,8 @@ reinforce_loss = check("reinforce_loss", reinforce_loss)
 # %% [markdown]
 # ## The critic
 #
-# The critic is plain regression onto the lambda-returns. But its target contains its own words, $v_{k+1}$, and who chases a
-# tail of one's own can run away. Two guards. The target stands still: returns are detached. And $v_{k+1}$ is asked of a **slow** copy,
+# The critic is plain regression onto the lambda-returns. But its target contains its own words, $v_{k+1}$, and a critic that
+# chases its own tail can run away. Two guards. The target stands still: returns are detached. And $v_{k+1}$ is asked of a **slow** copy,
 # which follows by 2 % at every update.
 
 
@@ -424,13 +431,16 @@ print(f"on 20 starts never used before: {fresh_starts.mean():.0f}")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-reached = steps_to_reach([row["steps"] for row in run.rows], [row["evaluation"] for row in run.rows], -200)
+reached = steps_to_reach(
+    [row["steps"] for row in run.rows], [row["evaluation"] for row in run.rows], -200
+)
 print("a mean return of at least -200 within 1,600 real steps:", reached <= 1_600)
 print("after it, on starts never used before, at least -250:", bool(fresh_starts.mean() >= -250))
 
 # %% [markdown]
-# For scale: random torques return about -1,200. An agent that balances from the start pays next to nothing; the swing itself
-# costs a few hundred at most, depending on where the rod begins.
+# For scale: random torques return about -1,150. An agent that balances from the start pays next to nothing; the swing itself
+# costs a few hundred at most, depending on where the rod begins. Early on it may do *worse* than random: judged without dice,
+# a policy that knows nothing yet leans to one side.
 #
 # ## Which road is smoother
 #
@@ -487,18 +497,28 @@ slopes = {
     for road, loss in ROADS.items()
 }
 variance = {key: torch.stack([g.var(0).sum() for g in found]) for key, found in slopes.items()}
-gain_of = {who: variance[who, "score function with baseline"] / variance[who, "reparameterized"] for who in ACTORS}
-for who in ACTORS:
-    times = ", ".join(f"H = {h}: {x:,.2g}" for h, x in zip(HORIZONS, gain_of[who].tolist(), strict=True))
+gain_of = {
+    who: variance[who, "score function with baseline"] / variance[who, "reparameterized"]
+    for who in ACTORS
+}
+spread = {}
+for who, actor in ACTORS.items():
+    chosen = actor(begin.features()).detach()
+    dice = PENDULUM.policy.noise((400, len(chosen)), torch.Generator().manual_seed(0))
+    spread[who] = PENDULUM.policy.draw(chosen, dice).std(0).mean().item()
+    times = ", ".join(
+        f"H = {h}: {x:,.2g}" for h, x in zip(HORIZONS, gain_of[who].tolist(), strict=True)
+    )
     print(f"{who:<9} actor, variance of REINFORCE over analytic: {times}")
+print("std of an action, of 1:", {who: round(x, 2) for who, x in spread.items()})
 
 # %% [markdown]
-# The trained actor's dice have become small. That is where REINFORCE starves: it learns from what dice change, and the smaller
+# The trained actor's dice have become smaller. That is where REINFORCE starves: it learns from what dice change, and the smaller
 # they are, the less it sees in the noise. The untrained actor throws wild dice. There, too, the analytic gradient is smoother in
-# short dreams; but the advantage melts as dreams grow longer.
+# short dreams; but as dreams grow longer the advantage melts, and turns around.
 #
-# Why? It is a product of H slopes. Where the world amplifies, as an upright rod does, the product grows with every step. In a
-# **chaotic** world it explodes. The smallest one is a rotor, kicked at every turn: $p' = p + 3 \sin\theta + a$,
+# Why? The analytic gradient is a product of H slopes. A policy that balances damps whatever happens to the rod: left, the product
+# shrinks. Where world and policy amplify, as a falling rod does, it grows with every step. In a **chaotic** world it explodes. The smallest one is a rotor, kicked at every turn: $p' = p + 3 \sin\theta + a$,
 # $\theta' = \theta + p'$, paid $\cos \theta'$, with the one-number policy $a = w \sin\theta$ and small dice. No network, no error
 # of a model: the exact world, and your functions.
 
@@ -554,15 +574,17 @@ print(
 )
 print("untrained actor: the advantage shrinks by more than 10 times from H = 1 to H = 40:", end=" ")
 print(bool(gain_of["untrained"][0] > 10 * gain_of["untrained"][-1]))
-print("kicked rotor, H = 20: the analytic gradient varies more than a million times as much:", end=" ")
+print(
+    "kicked rotor, H = 20: the analytic gradient varies more than a million times as much:", end=" "
+)
 print(bool(rotor[-1, 0] > 1e6 * rotor[-1, 1]))
 
 # %% [markdown]
 # So the analytic gradient is no free lunch. It wins in short dreams, in smooth worlds, with small dice: the pendulum, most
 # robots in the air. It loses where the world is chaotic, or where the reward is a step (1 if the door is open: flat nearly
 # everywhere, so the slope is 0 nearly everywhere), or at contacts. And a discrete action has no slope at all: a
-# straight-through estimate, as in lesson 03, gives one, and it is biased. DreamerV2 and V3 take REINFORCE there, and V3
-# takes it everywhere. It is one argument of `Dreamer`.
+# straight-through estimate, as in lesson 03, gives one, and it is biased. DreamerV2 and V3 take REINFORCE there, and V3,
+# in its final version, takes it everywhere. It is one argument of `Dreamer`.
 #
 # ## Controls: what should fail, and does
 #
@@ -584,13 +606,13 @@ def raised_in(world: WorldModel, updates: int = 250, **parts) -> Dreamer:
     """A new actor and critic that know a world from dreams alone."""
     pupil = Dreamer(PENDULUM, seed=100, **{**MINE, **parts})
     pupil.world = world
-    for i in tqdm(range(updates), desc="dreaming", leave=False):
+    for i in tqdm(range(updates), desc="dreaming", leave=False, mininterval=2):
         pupil.learn_behavior(states_seen(world, i))
     return pupil
 
 
 shuffled, generator = Dreamer(PENDULUM, seed=200), torch.Generator().manual_seed(0)
-for _ in tqdm(range(400), desc="a broken world", leave=False):
+for _ in tqdm(range(400), desc="a broken world", leave=False, mininterval=2):
     batch = run.replay.sample_sequences(32, 8, generator)
     others = torch.randperm(32, generator=generator)
     shuffled.learn_world(batch._replace(action=batch.action[others]))
@@ -610,7 +632,9 @@ for name, returns in paid.items():
 
 # %%
 foretold, misdrawn = {}, {}
-looked_at = run.replay.sample_sequences(32, 8, torch.Generator().manual_seed(1)).obs / agent.obs_scale
+looked_at = (
+    run.replay.sample_sequences(32, 8, torch.Generator().manual_seed(1)).obs / agent.obs_scale
+)
 for name in ("dreams alone, in your world", "a world of shuffled actions"):
     with torch.no_grad():
         states = states_seen(pupils[name].world, 1)  # of the same windows
@@ -624,10 +648,14 @@ for name in ("dreams alone, in your world", "a world of shuffled actions"):
     )
 
 # %% [markdown]
+# The two numbers are not quite of a kind: foretold is from recorded states, mostly upright, and paid is over whole episodes from
+# random starts. So your own world, too, foretells less cost than is paid. Compare the proportions.
+#
 # With open eyes the broken world sees as well as yours, and its dream promises a good life. It has watched a pendulum that mostly
 # stood upright, was told torques that had nothing to do with it, and concluded that rods rise by themselves. What tells,
 # before you pay, is lesson 07's swap: the same state, the torque turned around for three steps. The real pendulum's speed then
-# differs by about 1.8 rad/s, by Gymnasium's equations: three times 3 x 0.05 s x 4 Nm. What does each dream say?
+# differs by about 1.8 rad/s, by Gymnasium's equations: 3 steps, each 3 / (m l²) x 0.05 s x 4 Nm, with m = l = 1. What does
+# each dream say?
 
 
 # %%
@@ -650,12 +678,15 @@ print({name: round(x, 2) for name, x in answers.items()}, "of 1.8 rad/s")
 # %%
 # NBVAL_CHECK_OUTPUT
 mean = {name: returns.mean().item() for name, returns in paid.items()}
-print("an actor raised on dreams alone: at least -250:", mean["dreams alone, in your world"] >= -250)
+print(
+    "an actor raised on dreams alone: at least -250:", mean["dreams alone, in your world"] >= -250
+)
 print("detached returns: below -500:", mean["detached returns"] < -500)
 print("a world of shuffled actions: below -500:", mean["a world of shuffled actions"] < -500)
-promise = 200 * foretold["a world of shuffled actions"]
-print("its dreams promise less than two thirds of the cost that is paid:", end=" ")
-print(promise > 2 / 3 * mean["a world of shuffled actions"])
+kept = {name: 200 * foretold[name] / mean[name] for name in foretold}
+print("its dreams foretell less than a third of the cost that is paid:", end=" ")
+print(kept["a world of shuffled actions"] < 1 / 3)
+print("yours foretell more than a third:", kept["dreams alone, in your world"] > 1 / 3)
 shuffled_error, own_error = (misdrawn[name] for name in reversed(misdrawn))
 print("it reconstructs at most twice as badly:", shuffled_error <= 2 * own_error)
 print("the swap is answered within a third:", abs(answers["your world"] / 1.8 - 1) < 1 / 3)
@@ -665,7 +696,8 @@ print("the broken world answers less than half:", answers["shuffled"] < 0.9)
 # ## Every method so far
 #
 # Now the honest question: does it pay? Below are the methods of lessons 09, 10 and this one, five seeds each, judged by the same
-# 20 starts, made by `solutions/runs/11_table.py`. Wall time is of one core, for training alone.
+# 20 starts. (The repository's `solutions/runs/11_table.py` makes the table.) Seconds are of one core's work, for acting and
+# learning, not for being judged.
 
 # %%
 GOAL = -200
@@ -683,12 +715,13 @@ def reach(method: str, axis: str) -> Tensor:
 def told(x: Tensor, unit: str = "") -> str:
     """Median, and the range between the seeds."""
     low, middle, high = (
-        f"{v:,.0f}{unit}" if math.isfinite(v) else "never" for v in (x.min().item(), x.median().item(), x.max().item())
+        f"{v:,.0f}{unit}" if math.isfinite(v) else "never"
+        for v in (x.min().item(), x.median().item(), x.max().item())
     )
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
-lines = ["| method | real steps to -200 | wall time to -200 | final return |", "|---|---|---|---|"]
+lines = ["| method | real steps to -200 | CPU to -200 | final return |", "|---|---|---|---|"]
 for method in METHODS:
     final = torch.tensor([r["final"] for r in table[method].values()])
     steps, seconds = reach(method, "steps"), reach(method, "seconds")
@@ -702,7 +735,9 @@ for axis, unit in zip(axes, ("steps", "seconds"), strict=True):
         for i, found in enumerate(table[method].values()):
             color, style = plots.METHODS[method]
             label = None if i else method
-            axis.plot(found[unit], found["evaluation"], style, color=color, alpha=0.5, lw=1, label=label)
+            is_veteran = method == "Dreamer from pixels" and i == shipped["seed"]
+            look = {"lw": 2.5, "alpha": 0.9} if is_veteran else {"lw": 1, "alpha": 0.5}
+            axis.plot(found[unit], found["evaluation"], style, color=color, label=label, **look)
     rows = run.rows
     axis.plot(
         [row[unit] for row in rows], [row["evaluation"] for row in rows], "o-", color="black", lw=2,
@@ -712,22 +747,24 @@ for axis, unit in zip(axes, ("steps", "seconds"), strict=True):
     axis.set(xscale="log", ylabel="mean return, 20 episodes", ylim=(-1_800, 0))
 axes[0].set(xlabel="real steps", title="What a method asks of the world")
 axes[1].set(xlabel="seconds of one core", title="What it asks of the machine")
+axes[0].set_xticks([200, 500, 1_000, 2_000, 5_000], ["200", "500", "1,000", "2,000", "5,000"])
+axes[0].minorticks_off()
 axes[0].legend(fontsize=8, loc="lower right")
 plt.show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-dreamer, model_free = reach("Dreamer", "steps").median(), reach("SAC", "steps").median()
-print(
-    "Dreamer on state reaches -200 within 4,000 real steps, median of its seeds:",
-    bool(dreamer <= 4_000),
-)
-print("that is fewer than half of SAC's at one update a step:", bool(dreamer < model_free / 2))
+rivals = "Dreamer", "MBPO", "PETS", "SAC, 20 updates", "SAC"
+state, mbpo, pets, updates, plain = (reach(method, "steps").median().item() for method in rivals)
+print("Dreamer on state reaches -200 within 2,000 real steps, median:", state <= 2_000)
+print("that is fewer than half of SAC's at one update a step:", state < plain / 2)
+print("and more than MBPO's, PETS', and SAC's at twenty:", state > max(mbpo, pets, updates))
 
 # %% [markdown]
-# Read both panels. A model buys real steps with computing. Where a real step costs a second of a robot's life, take the left
-# panel seriously; where it costs a microsecond, the right one. And what planning and MBPO show on three numbers is not what
-# they show on pixels: there lesson 09's and 10's models have nothing to hold on to, and this lesson's goes on unchanged.
+# Read both panels. On three numbers Dreamer does not win: MBPO and PETS need fewer real steps, and so does SAC with 20 updates a
+# step, though not with every seed. Models of three numbers are learned in no time. What Dreamer buys is the last row. The
+# models of lessons 09 and 10 predict the next observation from this one, and one frame is not enough to start from; Dreamer goes
+# from numbers to frames by another encoder, another decoder and a few settings.
 #
 # One world more: CartPole-v1 from state, where actions are picked from a list and the actor learns by `reinforce_loss`; there
 # the reward is always 1, so all that the dream can teach is the continuation: when the pole falls.
@@ -740,14 +777,16 @@ print(f"CartPole-v1: a mean return of 450 (of 500 possible) after {told(goal)} r
 # %% [markdown]
 # ## From pixels
 #
-# The veteran from the start goes on living: two episodes more, with the updates that they are worth, through your functions.
-# Its whole life is among the light blue curves above. Only its last three episodes came with it, and its optimizers begin
-# anew, so expect no miracle.
+# The veteran from the start goes on living: two episodes more, with 20 updates for each, through your functions. Its whole life
+# is the bold light blue curve above. Only its last three episodes came with it, and its optimizers begin anew: what you see is
+# that it goes on, no more.
 
 # %%
 veteran = Dreamer(PIXELS, seed=1, **MINE)
 veteran.load_state_dict(shipped["modules"])
-later = Run(veteran, make_pixels, Schedule(steps=10_000, ratio=0.2, evaluate_every=0, batch=16, length=16))
+later = Run(
+    veteran, make_pixels, Schedule(steps=10_000, ratio=0.1, evaluate_every=0, batch=16, length=16)
+)
 later.replay.add(*(Episode(*parts) for parts in shipped["episodes"]))
 before = later.evaluate(episodes=5)
 for _ in range(2):
@@ -770,7 +809,10 @@ blind = Sleepwalk(veteran.world, make_pixels, imagine=by_steps(dream_step))
 blind.reset(3)
 while len(blind.history) < 65:
     blind.follow(by_pixels)
-truth, dreamt = (torch.stack([getattr(moment, name) for moment in blind.history[4::4]]) for name in ("truth", "dream"))
+truth, dreamt = (
+    torch.stack([getattr(moment, name) for moment in blind.history[4::4]])
+    for name in ("truth", "dream")
+)
 fig, axes = plots.figure(2, 1, width=9.0, height=0.9)
 plots.frames(axes[0], truth, "real")
 plots.frames(axes[1], dreamt, "dreamed")
@@ -826,7 +868,9 @@ def upright(walk: Sleepwalk) -> float:
 
 closed, glancing = ([sleepwalk(seed, n) for seed in range(4)] for n in (1_000, 4))
 shares = [sum(map(upright, walks)) / 4 for walks in (closed, glancing)]
-print(f"true rod upright at the end: eyes closed {shares[0]:.0%}, a glance in four steps {shares[1]:.0%}")
+print(
+    f"true rod upright at the end: eyes closed {shares[0]:.0%}, a glance in four steps {shares[1]:.0%}"
+)
 
 # %%
 # NBVAL_CHECK_OUTPUT

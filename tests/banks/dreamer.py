@@ -98,6 +98,7 @@ def as_a_list(model, state, action, noise):
 
 
 lambda_return = Bank("lambda_return")
+DOUBLE = "double precision stays double"
 ZERO, ONE, MIX, END, GRADS = (
     "lambda = 0",
     "lambda = 1",
@@ -176,9 +177,27 @@ def _(reward, value, discount, decay):
     return _back(reward, value, discount, decay, reward[:, -1])
 
 
-@lambda_return.wrong("forgets to turn the list around", ZERO, "v_{k+1} is in column k")
+@lambda_return.wrong("forgets to turn the list around", ZERO, "turn the list around")
 def _(reward, value, discount, decay):
     return _back(reward, value, discount, decay).flip(1)
+
+
+@lambda_return.wrong("puts the critic's value into the last column", ZERO, "the last column is the critic's value")
+def _(reward, value, discount, decay):
+    columns = [value[:, -1]]
+    for k in reversed(range(reward.shape[1] - 1)):
+        columns.append(reward[:, k] + discount[:, k] * ((1 - decay) * value[:, k] + decay * columns[-1]))
+    return torch.stack(columns[::-1], 1)
+
+
+@lambda_return.wrong("a buffer of float32", DOUBLE, "should be float64")
+def _(reward, value, discount, decay):
+    out = torch.zeros(len(reward), reward.shape[1])
+    following = value[:, -1]
+    for k in reversed(range(reward.shape[1])):
+        following = reward[:, k] + discount[:, k] * ((1 - decay) * value[:, k] + decay * following)
+        out[:, k] = following
+    return out
 
 
 @lambda_return.wrong("shares that add up to more than one", MIX, "add up to 1")
@@ -300,6 +319,29 @@ def _(*world):
     return _adjoint(*world, own=1.0, act=1.0)
 
 
+@trajectory_gradient.wrong("forgets the 2 where the action costs", BY_HAND, "where the action costs")
+def _(*world):
+    return _adjoint(*world, act=1.0)
+
+
+@trajectory_gradient.wrong("forgets the 2 where the state costs", BY_HAND, "where the state costs")
+def _(*world):
+    return _adjoint(*world, own=1.0)
+
+
+@trajectory_gradient.wrong("a buffer of float32", DOUBLE, "")
+def _(a, b, q, r, k, s, horizon, gamma):
+    states, later, gradient = [s], torch.zeros(len(s)), torch.zeros(k.shape)
+    for _ in range(horizon):
+        states.append(a @ states[-1] + b @ (k @ states[-1]))
+    for t in reversed(range(horizon)):
+        later -= 2 * gamma**t * (q @ states[t + 1])
+        by_action = b.T @ later - 2 * gamma**t * (r @ (k @ states[t]))
+        gradient += torch.outer(by_action, states[t])
+        later = a.T @ later + k.T @ by_action
+    return gradient
+
+
 @trajectory_gradient.wrong("forgets what actions cost", BY_HAND, "what the action costs is left out")
 def _(*world):
     return _adjoint(*world, act=0.0)
@@ -325,17 +367,17 @@ def _(a, b, q, r, k, s, horizon, gamma):
     return _adjoint(a, b, q, r, k, s, horizon, 1.0)
 
 
-@trajectory_gradient.wrong("discounts one step too much", BY_HAND, "what is dJ/dK")
+@trajectory_gradient.wrong("discounts one step too much", BY_HAND, "one power too many")
 def _(a, b, q, r, k, s, horizon, gamma):
     return gamma * _adjoint(a, b, q, r, k, s, horizon, gamma)
 
 
-@trajectory_gradient.wrong("one step too few", BY_HAND, "what is dJ/dK")
+@trajectory_gradient.wrong("one step too few", BY_HAND, "a step is missing")
 def _(a, b, q, r, k, s, horizon, gamma):
     return _adjoint(a, b, q, r, k, s, horizon - 1, gamma)
 
 
-@trajectory_gradient.wrong("one step too many", BY_HAND, "what is dJ/dK")
+@trajectory_gradient.wrong("one step too many", BY_HAND, "a step too many")
 def _(a, b, q, r, k, s, horizon, gamma):
     return _adjoint(a, b, q, r, k, s, horizon + 1, gamma)
 
@@ -353,7 +395,7 @@ def _(a, b, q, r, k, s, horizon, gamma):
     return torch.autograd.grad(total, gain)[0]
 
 
-@trajectory_gradient.wrong("transposes A", WHOLE, "what is carried")
+@trajectory_gradient.wrong("transposes A", WHOLE, "takes Aᵀ")
 def _(a, b, q, r, k, s, horizon, gamma):
     states = [s]
     for _ in range(horizon):
@@ -454,6 +496,11 @@ def _(returns, baseline, log_prob, entropy, weight, scale, bonus):
     return -(weight * returns / scale).mean() - bonus * entropy.mean()
 
 
+@analytic_loss.wrong("never divides by less than 1", VALUE, "scale is not used")
+def _(returns, baseline, log_prob, entropy, weight, scale, bonus):
+    return -(weight * (returns / scale.clamp(min=1) + bonus * entropy)).mean()
+
+
 @analytic_loss.wrong("ignores the scale", VALUE, "scale is not used")
 def _(returns, baseline, log_prob, entropy, weight, scale, bonus):
     return -(weight * (returns + bonus * entropy)).mean()
@@ -497,6 +544,11 @@ def _(returns, baseline, log_prob, entropy, weight, scale, bonus):
 @analytic_loss.wrong("detaches the returns", BACK, "are they detached")
 def _(returns, baseline, log_prob, entropy, weight, scale, bonus):
     return -(weight * (returns.detach() / scale + bonus * entropy)).mean()
+
+
+@analytic_loss.wrong("detaches the entropy", BACK, "paid by the actor")
+def _(returns, baseline, log_prob, entropy, weight, scale, bonus):
+    return -(weight * (returns / scale + bonus * entropy.detach())).mean()
 
 
 @analytic_loss.wrong("lets the log probability in by the back door", BACK, "log_prob should have no part")
@@ -547,6 +599,11 @@ def _(returns, baseline, log_prob, entropy, weight, scale, bonus):
 @reinforce_loss.wrong("has no baseline", LIKELIER, "baseline is not used")
 def _(returns, baseline, log_prob, entropy, weight, scale, bonus):
     return -(weight * (log_prob * (returns / scale).detach() + bonus * entropy)).mean()
+
+
+@reinforce_loss.wrong("never divides by less than 1", LIKELIER, "scale is not used")
+def _(returns, baseline, log_prob, entropy, weight, scale, bonus):
+    return -(weight * (log_prob * ((returns - baseline) / scale.clamp(min=1)).detach() + bonus * entropy)).mean()
 
 
 @reinforce_loss.wrong("ignores the scale", LIKELIER, "scale is not used")
