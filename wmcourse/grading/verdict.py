@@ -53,7 +53,8 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.open:
-            return f"{self.id}: open, not written yet ({self.max_points} points wait)"
+            waiting = "1 point waits" if self.max_points == 1 else f"{self.max_points} points wait"
+            return f"{self.id}: open, not written yet ({waiting})"
         good = sum(case.passed for case in self.cases)
         points = "1 point" if self.points == 1 else f"{self.points} points"
         state = f"passed, {points}" if self.passed else "not yet"
