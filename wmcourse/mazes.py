@@ -134,7 +134,7 @@ def q_update(
         discount: in [0, 1].
 
     Returns:
-        New tables, (B, S, A); q stays as it is.
+        New tables, (B, S, A), float32; q stays as it is.
     """
     row = torch.arange(len(q))
     target = reward + discount * torch.where(terminated, 0.0, q[row, next_state].amax(-1))
@@ -150,6 +150,9 @@ def curious_reward(reward: Tensor, elapsed: Tensor, bonus: float) -> Tensor:
         reward: (...).
         elapsed: real steps since the pair was tried, at least 0, (...), whole numbers.
         bonus: at least 0.
+
+    Returns:
+        (...), float32.
     """
     return reward + bonus * elapsed.float().sqrt()
 
@@ -226,12 +229,12 @@ class DynaQ:
         if not self.planning:
             return
         drawn = torch.multinomial(self.known.flatten(1).float(), self.planning, True, generator=self.generator)
-        for pair in drawn.unbind(1):
-            state, action = pair // self.q.shape[2], pair % self.q.shape[2]
-            next_state, reward, terminated = (table[self.row, state, action] for table in self.model)
-            elapsed = self.time - self.tried[self.row, state, action]
-            reward = self.curious(reward, elapsed, self.bonus) if self.bonus else reward
-            self.dreams.append(Transitions(state, action, reward, next_state, terminated))
+        state, action = drawn // self.q.shape[2], drawn % self.q.shape[2]  # (B, planning), asked all at once
+        pair = self.row[:, None], state, action
+        next_state, reward, terminated = (table[pair] for table in self.model)
+        reward = self.curious(reward, self.time - self.tried[pair], self.bonus) if self.bonus else reward
+        columns = state, action, reward, next_state, terminated
+        self.dreams = [Transitions(*row) for row in zip(*(column.unbind(1) for column in columns), strict=True)]
 
     def train_policy(self) -> None:
         """One and the same update from what happened and from what was imagined."""
