@@ -83,7 +83,7 @@ def branched_rollouts(step: ModelStep, policy: Actor, starts: Tensor, horizon: i
 def mix(real: Transitions, synthetic: Transitions, ratio: float, uniform: Tensor) -> Transitions:
     """A batch of B transitions, one real to `ratio` synthetic ones; the real ones first.
 
-    round(B / (1 + ratio)) are real. Row i is the floor of uniform[i] times the number of rows to draw from.
+    round(B / (1 + ratio)) are real. Row i of the batch is row floor(uniform[i] * n) of its source, which has n rows.
 
     Args:
         real, synthetic: any number of transitions each, R and S.
@@ -94,7 +94,7 @@ def mix(real: Transitions, synthetic: Transitions, ratio: float, uniform: Tensor
     parts = []
     for source, share in ((real, uniform[:count]), (synthetic, uniform[count:])):
         size = len(source.obs)
-        parts.append([column[(share * size).long().clamp(max=size - 1)] for column in source])
+        parts.append([column[(share * size).long()] for column in source])
     return Transitions(*(torch.cat(pair) for pair in zip(*parts, strict=True)))
 
 
@@ -141,7 +141,7 @@ def imagination(model: EnsembleModel, generator: torch.Generator, config: MBPOCo
         noise = torch.randn(obs.shape, generator=generator)
         next_obs = (said.mean[member, row] + said.std[member, row] * noise).clamp(low, high)
         apart = disagreement(said.mean, model.target_std[:-1])
-        never = torch.zeros(len(obs), dtype=torch.bool)  # the worlds of this lesson do not terminate
+        never = torch.zeros(len(obs), dtype=torch.bool)  # neither the pendulum nor the cart ends
         return Imagined(next_obs, said.reward[member, row] - config.penalty * apart, never, apart > config.doubt)
 
     return step

@@ -1,6 +1,7 @@
 """Answers to lesson 10's exercises."""
 
 import itertools
+import math
 
 import torch
 
@@ -328,7 +329,7 @@ def filled(reward, terminated, next_values, next_log_prob, temperature, discount
 
 
 branched_rollouts = Bank("branched_rollouts")
-GOES, ENDS, WORLD = "goes on from where", "ends where either flag", "truncated ends a branch"
+GOES, ENDS, ASKED = "goes on from where", "ends where either flag", "about the branches that go on"
 
 
 def stacked(steps):
@@ -360,9 +361,37 @@ def _(step, policy, starts, horizon):
     return Transitions(after, action, reward, after, ended)
 
 
-@branched_rollouts.wrong("one step too few", CONTRACT, "shape")
+@branched_rollouts.wrong("one step too few", CONTRACT, "fewer than horizon")
 def _(step, policy, starts, horizon):
     return roll(step, policy, starts, horizon - 1)
+
+
+@branched_rollouts.wrong("one step too many", CONTRACT, "more than horizon")
+def _(step, policy, starts, horizon):
+    return roll(step, policy, starts, horizon + 1)
+
+
+@branched_rollouts.wrong("horizon ignored", CONTRACT, "more than horizon")
+def _(step, policy, starts, horizon):
+    return roll(step, policy, starts, 1_000)
+
+
+@branched_rollouts.wrong("ends where both flags say so", ENDS, "either flag")
+def _(step, policy, starts, horizon):
+    return roll(step, policy, starts, horizon, over=lambda ended, cut: ended & cut)
+
+
+@branched_rollouts.wrong("one end stops all branches", ENDS, "each ends for itself")
+def _(step, policy, starts, horizon):
+    obs, steps = starts, []
+    for _ in range(horizon):
+        action = policy(obs)
+        after, reward, ended, cut = step(obs, action)
+        steps.append((obs, action, reward, after, ended))
+        obs = after
+        if (ended | cut).any():
+            break
+    return stacked(steps)
 
 
 @branched_rollouts.wrong("never moves on", GOES, "starts again")
@@ -435,7 +464,18 @@ def _(step, policy, starts, horizon):
     return roll(step, policy, starts, horizon, flag=lambda ended, cut: torch.zeros_like(ended))
 
 
-@branched_rollouts.wrong("asks about no branch", "every branch has ended", "no branch at all")
+@branched_rollouts.wrong("ended branches asked, their rows left out", ASKED, "have ended, too")
+def _(step, policy, starts, horizon):
+    obs, alive, steps = starts, torch.ones(len(starts), dtype=torch.bool), []
+    for _ in range(horizon):
+        action = policy(obs)
+        after, reward, ended, cut = step(obs, action)
+        steps.append([x[alive] for x in (obs, action, reward, after, ended)])
+        obs, alive = after, alive & ~(ended | cut)
+    return stacked(steps)
+
+
+@branched_rollouts.wrong("asks about no branch", ASKED, "no branch at all")
 def _(step, policy, starts, horizon):
     obs, steps = starts, []
     for _ in range(horizon):
@@ -496,6 +536,21 @@ def _(real, synthetic, ratio, uniform):
 @mix.wrong("half and half", RATIO, "half and half")
 def _(real, synthetic, ratio, uniform):
     return mixed(real, synthetic, len(uniform) // 2, uniform)
+
+
+@mix.wrong("share of the real ones cut off", RATIO, "is cut off")
+def _(real, synthetic, ratio, uniform):
+    return mixed(real, synthetic, int(len(uniform) / (1 + ratio)), uniform)
+
+
+@mix.wrong("share of the real ones rounded up", RATIO, "is rounded up")
+def _(real, synthetic, ratio, uniform):
+    return mixed(real, synthetic, math.ceil(len(uniform) / (1 + ratio)), uniform)
+
+
+@mix.wrong("always a real one", RATIO, "at least one")
+def _(real, synthetic, ratio, uniform):
+    return mixed(real, synthetic, max(1, round(len(uniform) / (1 + ratio))), uniform)
 
 
 @mix.wrong("synthetic first", RATIO, "come first")
@@ -560,6 +615,15 @@ def joined(real, synthetic, ratio, uniform):
         is_real, (uniform * size).floor().clamp(max=size - 1), size + (uniform * other).floor().clamp(max=other - 1)
     )
     return Transitions(*(torch.cat(pair)[rows.long()] for pair in zip(real, synthetic, strict=True)))
+
+
+@mix.right
+def without_a_limit(real, synthetic, ratio, uniform):
+    count = round(len(uniform) / (1 + ratio))
+    first = [x[(uniform[:count] * len(x)).long()] for x in real]
+    return Transitions(
+        *(torch.cat([a, x[(uniform[count:] * len(x)).long()]]) for a, x in zip(first, synthetic, strict=True))
+    )
 
 
 @mix.right
@@ -694,6 +758,28 @@ def _(act, store, train_model, imagine, train_policy, steps, every):
             train_model()
             imagine()
             train_policy()
+
+
+@dyna_loop.wrong("policy trained in bursts", TURN, "several times at once")
+def _(act, store, train_model, imagine, train_policy, steps, every):
+    for step in range(1, steps + 1):
+        store(act())
+        if step % every == 0:
+            train_model()
+            imagine()
+            for _ in range(every):
+                train_policy()
+
+
+@dyna_loop.wrong("store called without what came", CONTRACT, "store() missing 1")
+def _(act, store, train_model, imagine, train_policy, steps, every):
+    for step in range(1, steps + 1):
+        act()
+        store()
+        if step % every == 0:
+            train_model()
+            imagine()
+        train_policy()
 
 
 @dyna_loop.wrong("imagines at every step", TURN, "imagine once after")

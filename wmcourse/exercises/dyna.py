@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from wmcourse import dyna, mazes, sac
 from wmcourse.grading.exercise import Draw, Exercise, Mistake
-from wmcourse.grading.expect import expect, expect_close
+from wmcourse.grading.expect import difference, expect, expect_close, is_close
 from wmcourse.replay import Transitions
 
 LESSON = "10_dyna"
@@ -146,9 +147,29 @@ def _(answer: Callable, draw: Draw) -> None:
     expect_close(answer(*args), mazes.q_update(*args), "something goes wrong where next_state is state")
 
 
-def _silent(draw: Draw) -> tuple[Any, ...]:
-    """Six arguments of a loop whose steps do nothing."""
-    return (lambda: 1, lambda came: None, lambda: None, lambda: None, lambda: None, 4, 2)
+def _turns(log: list[str]) -> tuple[Callable, ...]:
+    """The loop's five functions, which note in `log` that they were called; an error calls them by their own names."""
+
+    def act() -> int:
+        log.append("act")
+        return log.count("act")
+
+    def store(came: int) -> None:
+        log.append(f"store {came}")
+
+    def train_model() -> None:
+        log.append("train_model")
+
+    def imagine() -> None:
+        log.append("imagine")
+
+    def train_policy() -> None:
+        log.append("train_policy")
+
+    turns = act, store, train_model, imagine, train_policy
+    for turn in turns:
+        turn.__qualname__ = turn.__name__
+    return turns
 
 
 dyna_loop = Exercise(
@@ -163,38 +184,19 @@ dyna_loop = Exercise(
         "asked; the policy is trained after each step.",
         "A for loop over range(1, steps + 1); step % every == 0 tells when the model's turn is.",
     ),
-    example=_silent,
+    example=lambda draw: (*_turns([]), 4, 2),
 )
 
 
 def _told(answer: Callable, steps: int, every: int) -> list[str]:
     """What an answer calls, in order, and what it stores. The contract calls the reference after it, with the same."""
     log: list[str] = []
-    count = [0]
-
-    def act() -> int:
-        log.append("act")
-        count[0] += 1
-        return count[0]
-
-    names = ("train_model", "imagine", "train_policy")
-    calls = [lambda name=name: log.append(name) for name in names]
-    answer(act, lambda came: log.append(f"store {came}"), *calls, steps, every)
+    answer(*_turns(log), steps, every)
     return log
 
 
-def _order(steps: int, every: int, shift: int = 0) -> list[str]:
-    log: list[str] = []
-    dyna.dyna_loop(
-        lambda: log.append("act"),
-        lambda came: log.append("store"),
-        lambda: log.append("train_model"),
-        lambda: log.append("imagine"),
-        lambda: log.append("train_policy"),
-        steps,
-        every,
-    )
-    return log
+def _order(steps: int, every: int) -> list[str]:
+    return [name.split()[0] for name in _told(dyna.dyna_loop, steps, every)]
 
 
 def _calls(answer: Callable, steps: int, every: int) -> tuple[list[str], list[str]]:
@@ -240,7 +242,10 @@ def _(answer: Callable, draw: Draw) -> None:
     for steps, every in ((6, 3), (7, 2), (2, 5)):
         came, _ = _calls(answer, steps, every)
         right = _order(steps, every)
-        at = [came[: i + 1].count("act") for i, name in enumerate(came) if name == "train_model"]
+        at, policy_at = (
+            [came[: i + 1].count("act") for i, called in enumerate(came) if called == name]
+            for name in ("train_model", "train_policy")
+        )
         says = "the model should be trained, and then asked, after the steps number `every`, 2 * every, ..."
         if came.count("train_policy") != steps:
             says = "the policy should be trained after each real step, not only when the model was"
@@ -250,6 +255,8 @@ def _(answer: Callable, draw: Draw) -> None:
             says = "the model's first turn comes after the first step: count steps from 1"
         elif came.count("imagine") != came.count("train_model"):
             says = "imagine once after each time that the model was trained"
+        elif policy_at != list(range(1, steps + 1)):
+            says = "the policy is trained several times at once: once after each real step, please"
         expect(came == right, says, came=", ".join(came)[:120])
 
 
@@ -452,6 +459,22 @@ def _branches(draw: Draw, ends: bool = True, count: int = 12, horizon: int = 4) 
     return world.step, world.policy, starts, horizon
 
 
+def _bounded(step: Callable, policy: Callable, starts: Tensor, horizon: int) -> tuple[Any, ...]:
+    """The same, with a model that notices how often it is asked. The contract calls the reference after the answer."""
+    asked = [0]
+
+    def bounded(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if len(obs) == len(starts):
+            begins = torch.equal(obs, starts)
+            few = begins and 1 < asked[0] < horizon
+            expect(not few, f"fewer than horizon steps: {asked[0]} instead of {horizon}")
+            asked[0] = 1 if begins else asked[0] + 1
+            expect(asked[0] <= horizon, "more than horizon steps: the model was asked once too often")
+        return step(obs, action)
+
+    return bounded, policy, starts, horizon
+
+
 def _flat(steps: Any) -> Tensor:
     """Transitions as one matrix (N, ...), to compare all at once; Mistake where they do not fit together."""
     obs, action, reward, next_obs, terminated = steps
@@ -462,7 +485,7 @@ branched_rollouts = Exercise(
     reference=dyna.branched_rollouts,
     lesson=LESSON,
     points=3,
-    minutes=15,
+    minutes=12,
     difficulty=3,
     hints=(
         "One loop over time, all branches side by side. What does the next turn of the loop start from, and for which "
@@ -472,7 +495,7 @@ branched_rollouts = Exercise(
         "Collect Transitions in a list, select with next_obs[~(terminated | truncated)], break when no row is left, "
         "and torch.cat each of the five columns once at the end.",
     ),
-    example=lambda draw: _branches(draw, ends=False, count=5, horizon=3),
+    example=lambda draw: _bounded(*_branches(draw, ends=False, count=5, horizon=3)),
 )
 
 
@@ -484,9 +507,6 @@ def _(answer: Callable, draw: Draw) -> None:
     right = world.walk(starts, 3)
     mistakes = {
         "obs and next_obs are exchanged": right._replace(obs=right.next_obs, next_obs=right.obs),
-        "one step only: hand next_obs on as the next obs": world.walk(starts, 1),
-        "one step too few: horizon is the number of steps": world.walk(starts, 2),
-        "one step too many: horizon is the number of steps": world.walk(starts, 4),
         "every step starts at starts again: hand next_obs on": Transitions(
             *(torch.cat([x] * 3) for x in world.walk(starts, 1))
         ),
@@ -503,7 +523,14 @@ def _(answer: Callable, draw: Draw) -> None:
 
 
 def _compare(got: Any, right: Transitions, likely: str, mistakes: dict[str, Transitions]) -> None:
-    expect_close(_flat(got), _flat(right), likely, mistakes={says: _flat(wrong) for says, wrong in mistakes.items()})
+    """As expect_close, of Transitions: a mistake shows in all columns at once, a difference is told of the first."""
+    mine = _flat(got)
+    if is_close(mine, _flat(right)):
+        return
+    likely = next((says for says, wrong in mistakes.items() if is_close(mine, _flat(wrong))), likely)
+    for name, column, wanted in zip(Transitions._fields, got, right, strict=True):
+        if not is_close(column, wanted):
+            raise Mistake(likely, came=f"{name}, {difference(column, wanted)[1]}")
 
 
 @branched_rollouts.case("a branch ends where either flag says so, and its last step is kept")
@@ -531,12 +558,13 @@ def _rows_in(came: str) -> int:
 
 def _endings(world: _World, starts: Tensor, horizon: int) -> dict[str, Transitions]:
     return {
-        "no branch ends: look at both flags": world.walk(starts, horizon, "neither"),
+        "no branch ends where only one flag is set: either flag ends it": world.walk(starts, horizon, "neither"),
         "branches go on behind truncated: the model should not be asked there": world.walk(
             starts, horizon, "terminated"
         ),
         "branches go on behind terminated: there is nothing": world.walk(starts, horizon, "truncated"),
         "the last step of a branch is lost: it happened, keep it": world.walk(starts, horizon, drop_last=True),
+        "one branch's end stopped the others: each ends for itself": world.walk(starts, 1),
         "truncated is stored as terminated: the world goes on there, only the model does not": world.walk(
             starts, horizon, flag="or"
         ),
@@ -551,6 +579,28 @@ def _(answer: Callable, draw: Draw) -> None:
 
     got = answer(step, lambda obs: obs[:, :1], draw.normal(4, OBS), 3)
     expect(not bool(got[4].any()), "terminated should be what the model says: only it stops bootstrapping")
+
+
+@branched_rollouts.case("the model and the policy are asked about the branches that go on, never about none")
+def _(answer: Callable, draw: Draw) -> None:
+    count = torch.arange(4.0)  # branch i ends with its step number 4 - i
+    starts, asked, acted = torch.stack([count, draw.normal(4)], -1), [], []
+
+    def policy(obs: Tensor) -> Tensor:
+        acted.append(len(obs))
+        return obs[:, 1:]
+
+    def step(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        expect(len(obs) > 0, "the model is asked about no branch at all: stop when none is left")
+        asked.append(len(obs))
+        over, kind = obs[:, 0] > 2, obs[:, 1] > 0
+        return obs + torch.tensor([1.0, 0.0]), action[:, 0], over & kind, over & ~kind
+
+    answer(step, policy, starts, 6)
+    for who, rows in (("model", asked), ("policy", [n for n in acted if n])):
+        came = rows[:-4]  # the contract calls the reference after the answer
+        says = f"the {who} is asked about branches that have ended, too: hand on those that go on"
+        expect(came == [4, 3, 2, 1], says, came=f"branches asked about, one call after the other: {came}")
 
 
 @branched_rollouts.case("when every branch has ended, it is over", hidden=True)
@@ -579,7 +629,7 @@ def _pools(draw: Draw, batch: int = 24, ratio: float = 3.0) -> tuple[Any, ...]:
 def _mixed(real: Transitions, synthetic: Transitions, count: int, uniform: Tensor, turn: bool = False) -> Transitions:
     parts = []
     for source, share in ((real, uniform[:count]), (synthetic, uniform[count:])):
-        parts.append([x[(share * len(x)).long().clamp(max=len(x) - 1)] for x in source])
+        parts.append([x[(share * len(x)).long()] for x in source])
     return Transitions(*(torch.cat(pair[::-1] if turn else pair) for pair in zip(*parts, strict=True)))
 
 
@@ -603,23 +653,27 @@ mix = Exercise(
 @mix.case("one real to `ratio` synthetic, the real ones first")
 def _(answer: Callable, draw: Draw) -> None:
     real, synthetic, _, uniform = _pools(draw)
-    for ratio, right in ((3.0, 6), (5.0, 4), (0.5, 16)):
+    for ratio, right in ((3.0, 6), (5.0, 4), (0.5, 16), (2.7, 6), (3.2, 6), (100.0, 0)):
+        share = len(uniform) / (1 + ratio)
         others = {
             "ratio real to one synthetic: it is the other way round": len(uniform) - right,
             "of 1 + ratio transitions one is real: divide by 1 + ratio": round(len(uniform) / ratio),
             "half and half: where does ratio come in?": len(uniform) // 2,
             "nothing is real": 0,
             "everything is real": len(uniform),
+            "B / (1 + ratio) is cut off: round it": int(share),
+            "at least one is made real: round(B / (1 + ratio)) may be 0": max(1, round(share)),
+            "B / (1 + ratio) is rounded up: round it to the nearest": math.ceil(share),
         }
-        mistakes = {says: _flat(_mixed(real, synthetic, min(n, len(uniform)), uniform)) for says, n in others.items()}
-        mistakes["the synthetic ones come first"] = _flat(_mixed(real, synthetic, right, uniform, turn=True))
-        mistakes["real and synthetic are exchanged"] = _flat(_mixed(synthetic, real, right, uniform))
-        got = _flat(answer(real, synthetic, ratio, uniform))
-        came = int((got[:, 0] > 0).sum())
+        mistakes = {says: _mixed(real, synthetic, min(n, len(uniform)), uniform) for says, n in others.items()}
+        mistakes["the synthetic ones come first"] = _mixed(real, synthetic, right, uniform, turn=True)
+        mistakes["real and synthetic are exchanged"] = _mixed(synthetic, real, right, uniform)
+        got = answer(real, synthetic, ratio, uniform)
+        came = int((got[0][:, 0] > 0).sum())
         likely = f"at ratio {ratio:g} of {len(uniform)} transitions {right} should be real, and {came} are"
         if came == right:
             likely = "the rows are not those that uniform chooses: floor(uniform * number of rows), each source its own"
-        expect_close(got, _flat(_mixed(real, synthetic, right, uniform)), likely, mistakes=mistakes)
+        _compare(got, _mixed(real, synthetic, right, uniform), likely, mistakes)
 
 
 @mix.case("all five columns come from the same rows")
