@@ -72,7 +72,7 @@ def penalized_step(
     Args:
         predict: from obs (R, O) and action (R, A) to mean and std of s', (M, R, O), mean and std of the reward, (M, R).
         obs, action: (R, O), (R, A).
-        scale: the size of a step in each dimension, (O,).
+        scale: the size of each dimension, here of a step in it, (O,).
         weight: reward paid for a disagreement of 1; see `disagreement` in lesson 08. 0 is a trusting model.
 
     Returns:

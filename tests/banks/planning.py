@@ -202,6 +202,21 @@ def _(plans, scores, mean, std, elites, momentum, floor):
     return blended(chosen(plans, scores, 1), mean, std, momentum, floor)
 
 
+@cem_update.wrong("one elite too few", BEST, "one elite too few")
+def _(plans, scores, mean, std, elites, momentum, floor):
+    return blended(chosen(plans, scores, elites - 1), mean, std, momentum, floor)
+
+
+@cem_update.wrong("one elite too many", BEST, "one elite too many")
+def _(plans, scores, mean, std, elites, momentum, floor):
+    return blended(chosen(plans, scores, elites + 1), mean, std, momentum, floor)
+
+
+@cem_update.wrong("std, then mean", BEST, "std came first")
+def _(plans, scores, mean, std, elites, momentum, floor):
+    return blended(chosen(plans, scores, elites), mean, std, momentum, floor)[::-1]
+
+
 @cem_update.wrong("weighted by scores", BEST, "every elite counts alike")
 def _(plans, scores, mean, std, elites, momentum, floor):
     new = (plans * scores.softmax(-1)[..., None, None]).sum(1)
@@ -294,6 +309,12 @@ def _(plans, scores, mean, std, elites, momentum, floor):
 @cem_update.wrong("no floor", FLOOR, "end the search for good")
 def _(plans, scores, mean, std, elites, momentum, floor):
     return blended(chosen(plans, scores, elites), mean, std, momentum, 0.0)
+
+
+@cem_update.wrong("the floor as a ceiling", SPREAD, "lower bound")
+def _(plans, scores, mean, std, elites, momentum, floor):
+    mean, std = blended(chosen(plans, scores, elites), mean, std, momentum, 0.0)
+    return mean, std.clamp(max=floor)
 
 
 @cem_update.wrong("adds the floor", FLOOR, "floor is added")
@@ -450,16 +471,22 @@ def _(search, state, warm):
     return plan[:, 0], plan.roll(-1, 0)
 
 
-@mpc_step.wrong("searches from nothing", ACT, "should be the first one")
+@mpc_step.wrong("searches from nothing", FROM, "from nothing")
 def _(search, state, warm):
     plan = search(state, torch.zeros_like(warm))
     return plan[:, 0], moved(plan)
 
 
-@mpc_step.wrong("moves up before the search", ACT, "second action")
+@mpc_step.wrong("moves up before the search", FROM, "moved up before the search")
 def _(search, state, warm):
     plan = search(state, moved(warm))
     return plan[:, 0], plan
+
+
+@mpc_step.wrong("moves up before the search and after it", FROM, "moved up before the search")
+def _(search, state, warm):
+    plan = search(state, moved(warm))
+    return plan[:, 0], moved(plan)
 
 
 @mpc_step.wrong("searches twice", FROM, "search once")
@@ -467,7 +494,7 @@ def _(search, state, warm):
     return search(state, warm)[:, 0], moved(search(state, warm))
 
 
-@mpc_step.wrong("refines a second time", ACT, "should be the first one")
+@mpc_step.wrong("refines a second time", FROM, "search once")
 def _(search, state, warm):
     plan = search(state, search(state, warm))
     return plan[:, 0], moved(plan)
@@ -546,6 +573,11 @@ def _(uniform, infinite):
 
 def stay(uniform):
     return torch.arange(uniform.shape[1]).repeat(len(uniform))
+
+
+@carriers.wrong("five members, always", STAY, "should have shape (14,)")
+def _(uniform, infinite):
+    return torch.arange(5).repeat(len(uniform)) if infinite else uniform.argsort(-1).flatten()
 
 
 @carriers.wrong("draws with replacement", EVERY, "a shuffle, not M draws")
@@ -671,6 +703,13 @@ def _(predict, obs, action, carrier, noise):
     return mean + std * noise, reward
 
 
+@particle_step.wrong("a change, not a state", OWN, "s' itself")
+def _(predict, obs, action, carrier, noise):
+    order, (mean, std, reward, _) = asked(predict, obs, action, carrier)
+    back = order.argsort()
+    return obs + mean[back] + std[back] * noise, reward[back]
+
+
 @particle_step.wrong("no noise", STD, "nothing was drawn")
 def _(predict, obs, action, carrier, noise):
     order, (mean, _, reward, _) = asked(predict, obs, action, carrier)
@@ -746,6 +785,14 @@ def _(predict, obs, action, carrier, noise):
     every, rows = int(carrier.max()) + 1, torch.arange(len(carrier))
     mean, std, reward, _ = predict(*(x.expand(every, *x.shape) for x in (obs, action)))
     return mean[carrier, rows] + std[carrier, rows] * noise, reward[carrier, rows]
+
+
+@particle_step.wrong("no graph", CONTRACT, "carries no gradient")
+def _(predict, obs, action, carrier, noise):
+    with torch.no_grad():
+        order, (mean, std, reward, _) = asked(predict, obs, action, carrier)
+        back = order.argsort()
+        return mean[back] + std[back] * noise, reward[back]
 
 
 @particle_step.wrong("detaches the action", REACH, "gradients do not reach action")
@@ -825,6 +872,19 @@ def _(predict, obs, action, scale, weight):
 def _(predict, obs, action, scale, weight):
     mean, _, reward, _ = predict(obs, action)
     return mean.median(0).values, reward.mean(0) - weight * doubt(mean, scale)
+
+
+@penalized_step.wrong("a change, not a state", MIDDLE, "s' itself")
+def _(predict, obs, action, scale, weight):
+    mean, _, reward, _ = predict(obs, action)
+    return obs + mean.mean(0), reward.mean(0) - weight * doubt(mean, scale)
+
+
+@penalized_step.wrong("no graph", CONTRACT, "carries no gradient")
+def _(predict, obs, action, scale, weight):
+    with torch.no_grad():
+        mean, _, reward, _ = predict(obs, action)
+        return mean.mean(0), reward.mean(0) - weight * doubt(mean, scale)
 
 
 @penalized_step.wrong("every member's word", CONTRACT, "should have shape")

@@ -187,6 +187,9 @@ def _(answer: Callable, draw: Draw) -> None:
             "the worst plans are taken: scores are returns, higher is better": _best(plans, -scores, elites).mean(1),
             "all plans count: choose the elites first": plans.mean(1),
             "the single best plan is taken: average all elites": _best(plans, scores, 1)[:, 0],
+            "one elite too few": _best(plans, scores, elites - 1).mean(1),
+            "one elite too many": _best(plans, scores, elites + 1).mean(1),
+            "std came first: the new mean, then the new std": _best(plans, scores, elites).std(1, correction=0),
             "the plans are weighted by their scores: every elite counts alike": (
                 plans * scores.softmax(-1)[..., None, None]
             ).sum(1),
@@ -222,6 +225,7 @@ def _(answer: Callable, draw: Draw) -> None:
             .mean(1)
             .sqrt(),
             "the old std came back": std,
+            "cut off above: the floor is a lower bound": torch.zeros_like(std),
         },
     )
 
@@ -310,6 +314,30 @@ mpc_step = Exercise(
 )
 
 
+@mpc_step.case("the search begins at the state and the plan that are given, once")
+def _(answer: Callable, draw: Draw) -> None:
+    search, state, warm = _plan_for(draw)
+    asked: list[tuple[Tensor, Tensor]] = []
+
+    def watched(s: Tensor, w: Tensor) -> Tensor:
+        asked.append((s, w))
+        return search(s, w)
+
+    answer(watched, state, warm)
+    asked.pop()  # the contract's own
+    expect(len(asked) == 1, "search once a step", came=f"{len(asked)} searches")
+    expect_close(asked[0][0], state, "search from the state where the world is now")
+    expect_close(
+        asked[0][1],
+        warm,
+        "hand `warm` to search as it came: it was moved up at the end of the step before",
+        mistakes={
+            "`warm` is moved up before the search, though it is already": torch.cat([warm[:, 1:], warm[:, -1:]], 1),
+            "the search begins from nothing, and all that the last step found is lost": torch.zeros_like(warm),
+        },
+    )
+
+
 @mpc_step.case("acts by the first action of the new plan")
 def _(answer: Callable, draw: Draw) -> None:
     search, state, warm = _plan_for(draw)
@@ -346,29 +374,6 @@ def _(answer: Callable, draw: Draw) -> None:
             "everything is forgotten: that is a cold start": torch.zeros_like(plan),
             "moved along the starts, not along time": plan.roll(-1, 0),
             "moved up twice": torch.cat([plan[:, 2:], plan[:, -1:], plan[:, -1:]], 1),
-        },
-    )
-
-
-@mpc_step.case("the search begins at the state and the plan that are given, once")
-def _(answer: Callable, draw: Draw) -> None:
-    search, state, warm = _plan_for(draw)
-    asked: list[tuple[Tensor, Tensor]] = []
-
-    def watched(s: Tensor, w: Tensor) -> Tensor:
-        asked.append((s, w))
-        return search(s, w)
-
-    answer(watched, state, warm)
-    asked.pop()  # the contract's own
-    expect(len(asked) == 1, "search once a step", came=f"{len(asked)} searches")
-    expect_close(asked[0][0], state, "search from the state where the world is now")
-    expect_close(
-        asked[0][1],
-        warm,
-        "hand `warm` to search as it came: it was moved up at the end of the step before",
-        mistakes={
-            "`warm` is moved up before the search, though it is already": torch.cat([warm[:, 1:], warm[:, -1:]], 1)
         },
     )
 
@@ -417,6 +422,11 @@ def _(answer: Callable, draw: Draw) -> None:
             "one member after the other, G rows each: group after group": torch.arange(5).repeat_interleave(4),
             "each row a member of its own: there are only M": torch.arange(20),
         },
+    )
+    expect_close(
+        answer(draw.uniform(2, 7), True),
+        torch.arange(7, device=draw.device).repeat(2),
+        "right for 5 members, wrong for 7: M is the number of columns of `uniform`",
     )
 
 
@@ -529,6 +539,7 @@ def _(answer: Callable, draw: Draw) -> None:
             "put back by `order` itself: the way back is the argsort of it": sorted_rows[order],
             "moved to the mean of all members: each particle has one": every.mean(0),
             "all rows are moved by member 0": every[0],
+            "obs is added to it: predict gives s' itself, not the change": obs + _own(every, carrier),
             "carrier is not used: the rows are cut into blocks, a member each": _own(every, blocks),
             "carrier is not used: the members come in turn": _own(every, torch.arange(12) % 4),
             "sorted by member, but not asked so: which member gets which block?": _own(every[:, order], blocks)[order],
@@ -649,9 +660,9 @@ penalized_step = Exercise(
 
 @penalized_step.case("it moves to the members' mean")
 def _(answer: Callable, draw: Draw) -> None:
-    mean, reward = draw.normal(5, 6, 3), draw.normal(5, 6)
+    mean, reward, obs = draw.normal(5, 6, 3), draw.normal(5, 6), draw.normal(6, 3)
     said = Stated(mean, reward)
-    came = answer(said.predict, draw.normal(6, 3), draw.normal(6, 2), draw.uniform(3, low=0.5), 0.4)
+    came = answer(said.predict, obs, draw.normal(6, 2), draw.uniform(3, low=0.5), 0.4)
     expect_close(
         came[0],
         mean.mean(0),
@@ -661,6 +672,7 @@ def _(answer: Callable, draw: Draw) -> None:
             "summed over the members, not averaged": mean.sum(0),
             "averaged over the rows: members are axis 0": mean.mean(1).mean(0).expand(6, 3),
             "the median, not the mean": mean.median(0).values,
+            "obs is added to it: predict gives s' itself, not the change": obs + mean.mean(0),
         },
     )
 
