@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 09 Planning: search in imagination, act once, search anew
 #
-# **Claim.** Within a few episodes, 600 real steps at most, a planner on a learned ensemble earns a mean of at least -200 on
-# Pendulum-v1, about what the same planner earns in the true simulator. And where a model knows little, a price
-# on doubt keeps the planner from living on the model's errors.
+# **Claim.** Within three episodes, 600 real steps, a planner on a learned ensemble reaches a mean of -200 on Pendulum-v1; the
+# true simulator gives it -125. And where a model knows little, a price on doubt keeps the planner from living on the model's
+# errors: it recovers 80 % of what the true model earns, and about 60 % without.
 #
 # A cart, and a pole that hangs from it. The motor pushes the cart with at most ten newton. Nobody has trained anything.
 # There is no policy and no network, only the equations of motion, and a program that asks at every step: what if?
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from wmcourse import plots
 from wmcourse.elbo import gaussian_log_likelihood
-from wmcourse.ensembles import fit_ensemble, penalized_reward  # yours, from lesson 08
+from wmcourse.ensembles import fit_ensemble, penalized_reward
 from wmcourse.evaluation import evaluate
 from wmcourse.exercises import check, hint
 from wmcourse.nets import fit, mlp
@@ -62,7 +62,7 @@ def filmed(policy):
     """A policy for one world, from one for many, that keeps a picture of every moment."""
 
     def act(obs):
-        pictures.append(torch.as_tensor(255 - cart.render().mean(-1))[None, 100:320, 100:500])
+        pictures.append(torch.as_tensor(255 - cart.render().mean(-1))[None, 100:400, 100:500])
         return policy(torch.as_tensor(obs)[None])[0].numpy()
 
     return act
@@ -71,7 +71,7 @@ def filmed(policy):
 swing = record_episode(cart, filmed(MPC(swingup, cart_search, dice())), seed=0)
 fig, axis = plots.figure(width=11, height=1.8)
 strip = torch.stack(pictures[::7][:9]).float()
-plots.frames(axis, strip / strip.max())
+plots.frames(axis, strip / strip.max(), gap=8)
 axis.set_title("A CartPole, every 0.28 s: swung up by asking a simulator what would happen")
 plt.show()
 
@@ -116,8 +116,7 @@ print("the pole stands through the last second:", bool(standing[-25:].all()))
 #
 # ## What is a plan worth?
 #
-# Imagine it. The model gives the reward of the step from s by a together with the next state. So step 0 earns in the state you
-# are in, and counts in full.
+# Imagine it. The model says where a step leads and what it earns. The first reward counts in full.
 
 
 # %% exercise="imagined_return"
@@ -131,7 +130,7 @@ def imagined_return(model, state, actions: Tensor, discount: float = 1.0) -> Ten
         discount: in (0, 1].
 
     Returns:
-        (R,).
+        (R,). Keep the graph: gradients must reach the actions.
     """
     ### BEGIN SOLUTION
     total = torch.zeros_like(actions[:, 0, 0])
@@ -148,28 +147,32 @@ imagined_return = check("imagined_return", imagined_return)
 
 # %% [markdown]
 # Everything that follows is judged by your function: `Policy` below is the package's `MPC` with your parts in it. First,
-# look at how rare a good plan is. From where the pole hangs, imagine 2,000 random plans of one second in the true simulator.
+# see how rare a good plan is. From where the pole hangs, imagine 2,000 random plans of one second in the true simulator.
 
 # %%
 hanging = swing.obs[:1]
 draws = torch.rand(2000, 25, 1, generator=dice(1)) * 20 - 10
 worth = imagined_return(swingup, hanging.expand(2000, -1), draws, 1.0)
+good = (worth > worth.max() / 2).float().mean().item()
+print(f"mean {worth.mean():.2f}, best {worth.max():.2f}; {good:.1%} earn over half of the best")
 
 # %%
 # NBVAL_CHECK_OUTPUT
 print(
-    f"the best of 2,000 random plans earns over 3 times their mean: {bool(worth.max() > 3 * worth.mean())}"
+    "the best of 2,000 random plans earns over 3 times their mean:",
+    bool(worth.max() > 3 * worth.mean()),
 )
+print("at most one in ten earns over half of the best:", good < 0.1)
 
 # %% [markdown]
 # ## A better search
 #
-# Random plans waste almost everything. The cross-entropy method learns where to look. Draw N plans from a Gaussian, keep the
-# few best (the *elites*), move the Gaussian to them, and draw again. Three details decide whether it works:
+# Random plans are nearly all poor. The cross-entropy method learns where to look. Draw N plans from a Gaussian, keep the
+# few best (the *elites*), move the Gaussian to them, and draw again. One detail decides: the elites are chosen *for each start
+# by itself*. Two are insurance for searches of many rounds; with our three or four they change nothing that you could see:
 #
-# - the elites are chosen for each start by itself;
 # - a *momentum* keeps a share of the old mean and std, so that one lucky draw does not take over;
-# - a *floor* under std, so that the search never closes for good.
+# - a *floor* under std keeps the search from closing for good.
 
 
 # %% exercise="cem_update"
@@ -247,6 +250,8 @@ better = [bool(a.mean() > b.mean()) for a, b in zip(*reached.values(), strict=Tr
 print(f"CEM's plans are worth more, on average, at {sum(better)} of {len(BUDGETS)} budgets")
 
 # %% [markdown]
+# The axis begins at 14: these leads are small, some 5 %. They add up, as you will see below.
+#
 # ## Act once
 #
 # A plan is made of guesses about the future. Its first action rests on the fewest. So take that one, look, and plan again.
@@ -278,10 +283,14 @@ def mpc_step(search, state, warm: Tensor) -> tuple[Tensor, Tensor]:
 mpc_step = check("mpc_step", mpc_step)
 
 # %% [markdown]
-# Now the loop is yours: `imagined_return` judges, `cem_update` searches, `mpc_step` acts. Compare it with two baselines on the
-# same six episodes. One draws actions at random. One plans all the same, but acts *open loop*: it carries each plan out to its
-# end, 25 steps, before it looks again. The world helps neither. A motor is never exact, so each action comes
-# out with an error of two newton (std).
+# Now the loop is yours: `imagined_return` judges, `cem_update` searches, `mpc_step` acts. Compare it on the same six episodes
+# with actions at random, and with three planners that lack one part each:
+#
+# - *open loop* does not look: it carries each plan out to its end, 25 steps, before it plans again;
+# - *random shooting* does not search: it takes the best of as many random plans;
+# - *cold start* does not remember: each of its searches begins at zeros.
+#
+# A motor is never exact, so each action comes out with an error of two newton (std).
 
 # %%
 Policy = partial(MPC, planner=my_cem, step=mpc_step, rollout=imagined_return)
@@ -318,23 +327,36 @@ def at_random(env, seed: int = 0):
     return lambda obs: torch.stack([torch.as_tensor(draw(o)) for o in obs])
 
 
-loops = {
-    "random": evaluate(slipping(at_random(cart), 1), make_swingup, 6),
-    "open loop": evaluate(slipping(open_loop(swingup, cart_search, dice()), 1), make_swingup, 6),
-    "MPC": evaluate(slipping(Policy(swingup, cart_search, dice()), 1), make_swingup, 6),
+def cold_start(search, state, warm: Tensor) -> tuple[Tensor, Tensor]:
+    return mpc_step(search, state, torch.zeros_like(warm))
+
+
+planner = partial(Policy, swingup, cart_search)
+contenders = {
+    "random": at_random(cart),
+    "open loop": open_loop(swingup, cart_search, dice()),
+    "random shooting": planner(dice(), planner=random_shooting),
+    "cold start": planner(dice(), step=cold_start),
+    "MPC": planner(dice()),
 }
+loops = {name: evaluate(slipping(act, 1), make_swingup, 6) for name, act in contenders.items()}
 for name, returns in loops.items():
-    print(f"{name:<10} returns {[round(r) for r in returns.tolist()]}, mean {returns.mean():.1f}")
+    print(f"{name:<16} returns {[round(r) for r in returns.tolist()]}, mean {returns.mean():.1f}")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-mean = {name: returns.mean() for name, returns in loops.items()}
+mean = {name: returns.mean().item() for name, returns in loops.items()}
+for name in ("open loop", "random shooting", "cold start"):
+    print(f"MPC earns over 10 more than {name}:", mean["MPC"] > mean[name] + 10)
 print(
-    f"replanning earns more than the same plans carried out blindly: {bool(mean['MPC'] > mean['open loop'] + 10)}"
+    "and each of these over 10 more than random actions:",
+    min(list(mean.values())[1:]) > mean["random"] + 10,
 )
-print(f"and both more than random actions: {bool(mean['open loop'] > mean['random'])}")
 
 # %% [markdown]
+# The search alone is worth little: from zeros, three rounds of 40 plans earn about what random shooting earns. With the warm
+# start it goes on from decision to decision, for as long as the episode lasts.
+#
 # ## Particles: an ensemble as a model
 #
 # Now the model is learned, and it does not speak with one voice. Lesson 08's ensemble has M members, each a Gaussian. How do
@@ -343,8 +365,8 @@ print(f"and both more than random actions: {bool(mean['open loop'] > mean['rando
 #
 # - **TS-infinity**: a particle keeps its member for the whole plan. M consistent stories. What differs between members is doubt
 #   about the world (epistemic), what differs between particles of one member is luck (aleatoric).
-# - **TS1**: a particle gets another member at every step. Doubt is drawn anew at every step, as if it were noise, and much
-#   of it averages out on the way.
+# - **TS1**: a particle is dealt a member anew at every step (perhaps the same). Doubt is drawn anew, as if it were noise, and
+#   much of it averages out on the way.
 #
 # Particles come in groups of M, one for each member.
 
@@ -357,7 +379,7 @@ def carriers(uniform: Tensor, infinite: bool) -> Tensor:
     TS1: particle i goes to the member whose random number is the i-th smallest of its group.
 
     Args:
-        uniform: numbers in [0, 1), (G, M): for G groups, one a member.
+        uniform: numbers in [0, 1), (G, M); uniform[g, m] belongs to member m of group g.
         infinite: TS-infinity if true, TS1 if not.
 
     Returns:
@@ -389,14 +411,15 @@ def particle_step(
 
     Args:
         predict: from obs (M, R / M, O) and action (M, R / M, A), each member its own rows, to four things: mean and
-            std of s', (M, R / M, O) each; mean and std of the reward, (M, R / M) each.
+            std of s' itself, (M, R / M, O) each; mean and std of the reward, (M, R / M) each. Ask it once.
         obs: (R, O).
         action: (R, A).
         carrier: the member of each row, int64, (R,). All M members occur, each R / M times.
         noise: standard normal numbers, a row for each row of obs, (R, O).
 
     Returns:
-        The next obs, (R, O), and the mean of the reward by the row's member, (R,).
+        The next obs, (R, O), and the mean of the reward by the row's member, (R,). Keep the graph: gradients must
+        reach obs and action.
     """
     ### BEGIN SOLUTION
     members = int(carrier.max()) + 1
@@ -423,55 +446,67 @@ few = Replay()
 few.add(*record_episodes(rod, random_policy(rod, 3, hold=4), 1, seed=3))
 scarce = type(few.transitions())(*(part[:60] for part in few.transitions()))
 guessing = fit_ensemble(scarce, seed=0, steps=400, batch=32, hidden=(64, 64), learning_rate=3e-3)
-beyond = torch.tensor([[-0.3, 0.954, -1.0]]).expand(
-    200, -1
-)  # falling to the side, torque against it
+# Rising on one side. The torque pushes on, against gravity, and gravity wins.
+beyond = torch.tensor([[-0.3, 0.954, -1.0]]).expand(200, -1)
 torque = torch.full((200, 1), -2.0)
-rows = torch.arange(200) % 5
-fans = {}
+fans, first = {}, {}
 for name, infinite in (("TS-infinity", True), ("TS1", False)):
-    model = by_particles(guessing, *limits_of(rod), dice(), infinite, carriers, particle_step)
+
+    def noted(uniform: Tensor, infinite: bool, name=name) -> Tensor:
+        """Your carriers, and a note of who moved whom at the first step."""
+        dealt = carriers(uniform, infinite)
+        first.setdefault(name, dealt)
+        return dealt
+
+    model = by_particles(guessing, *limits_of(rod), dice(), infinite, noted, particle_step)
     obs, path = beyond, [beyond]
     with torch.no_grad():
         for _ in range(15):
             obs, _ = model(obs, torque)
             path.append(obs)
     fans[name] = torch.stack(path, 1)  # (200, 16, 3)
+truth = [beyond[:1]]
+for _ in range(15):
+    truth.append(pendulum(truth[-1], torque[:1])[0])
 
 fig, axes = plots.figure(1, 2, width=4.6, height=3.2)
 for axis, (name, path) in zip(axes, fans.items(), strict=True):
-    for particle, member in zip(path[:60, :, 2], rows[:60], strict=True):
+    for particle, member in zip(path[:60, :, 2], first[name][:60], strict=True):
         axis.plot(
             particle, color=plt.get_cmap("viridis")(int(member) / 4), alpha=0.5, linewidth=0.8
         )
-    axis.set(title=name, xlabel="imagined step", ylim=(-8.5, 8.5))
+    axis.plot(torch.cat(truth)[:, 2], color="black", linestyle=":", label="the world")
+    axis.set(title=name, xlabel="imagined step")
+axes[1].sharey(axes[0])
 axes[0].set_ylabel("angular velocity (rad/s)")
+axes[0].legend(fontsize=8)
 plt.show()
 
 
-def share_between(path: Tensor) -> float:
-    """Of the particles' variance at the end, the share that lies between the members they began with."""
-    end = path[:, -1, 2].view(-1, 5)
-    return (end.mean(0).var(correction=0) / end.var(correction=0)).item()
+def share_between(end: Tensor, member: Tensor) -> float:
+    """Of the variance of the particles' ends (200,), the share that lies between the members (200,) they began with."""
+    means = torch.stack([end[member == m].mean() for m in range(5)])
+    return (means.var(correction=0) / end.var(correction=0)).item()
 
 
-shares = {name: share_between(path) for name, path in fans.items()}
+shares = {name: share_between(path[:, -1, 2], first[name]) for name, path in fans.items()}
 print({name: round(share, 2) for name, share in shares.items()})
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print("with TS-infinity over half of the spread lies between members:", shares["TS-infinity"] > 0.5)
-print("with TS1 less than a quarter does:", shares["TS1"] < 0.25)
+print("TS-infinity: over 90 % of the spread lies between members:", shares["TS-infinity"] > 0.9)
+print("TS1: less than half of it, between the members of the first step:", shares["TS1"] < 0.5)
 
 # %% [markdown]
-# One color a member (right: the member that it began with). With TS-infinity the colors keep together. You can read off who
-# believes what, and whether they agree. With TS1 they are stirred, and the fan tells you how wide, but no longer why.
+# One color a member (right: the member of its first step). With TS-infinity the colors keep together: 12 particles of a member
+# lie on what looks like one line, since no member expects much luck here. You can read off who believes what, and whether
+# they agree. With TS1 they are stirred, and the fan tells you how wide, but no longer why.
 #
-# ## One planner, six models
+# ## One planner, four models
 #
-# The same search, the same four episodes, the same code, on everything that this course has built so far. Each
-# learned model saw the same eight episodes of random torques. The RSSM never gets the state handed: it believes, from
-# observations, and is asked to dream on from its belief.
+# The same search, the same four episodes, the same code, on everything that this course has built so far. Each learned model
+# saw the same eight episodes of random torques. The ensemble gets P = 5 particles for each plan, one a member. The RSSM never
+# gets the state handed: it believes, from observations, and is asked to dream on from its belief.
 
 # %%
 recorded = Replay()
@@ -503,22 +538,20 @@ dreamer = WorldModel(
 
 
 def dreamer_loss() -> Tensor:
-    batch = recorded.sample_sequences(32, 12, rssm_dice)
-    return dreamer.loss(batch, dreamer.rssm.latent.noise((32, 12), rssm_dice), free=0.0)[0]
+    batch = recorded.sample_sequences(16, 12, rssm_dice)
+    return dreamer.loss(batch, dreamer.rssm.latent.noise((16, 12), rssm_dice), free=0.0)[0]
 
 
 rssm_dice = dice()
 _ = fit(dreamer.parameters(), dreamer_loss, steps=800, learning_rate=4e-3, label="RSSM")
 
 # %%
-by_sampling = partial(by_particles, ensemble, *limits, assign=carriers, move=particle_step)
+sampled = by_particles(ensemble, *limits, dice(1), True, carriers, particle_step)  # TS-infinity
 policies = {
     "random actions": at_random(rod),
     "true simulator": Policy(pendulum, rod_search, dice()),
     "one-step model": Policy(by_one_step(one_step, *limits), rod_search, dice()),
-    "ensemble, mean": Policy(by_mean(ensemble, *limits), rod_search, dice()),
-    "ensemble, TS1": Policy(by_sampling(dice(1), False), rod_search, dice(), 5),
-    "ensemble, TS-infinity": Policy(by_sampling(dice(1), True), rod_search, dice(), 5),
+    "ensemble": Policy(sampled, rod_search, dice(), particles=5),
     "RSSM": Believing(dreamer, Policy(by_rssm(dreamer, dice(1)), rod_search, dice()), dice(2)),
 }
 judged = {name: evaluate(policy, make_pendulum, 4) for name, policy in policies.items()}
@@ -531,7 +564,7 @@ best = judged["true simulator"].mean()
 learned = {name: returns.mean() for name, returns in judged.items() if name in list(judged)[2:]}
 print("random actions earn less than -600:", bool(judged["random actions"].mean() < -600))
 rssm = learned.pop("RSSM")
-print("the planner on every other model is within 60 of the true simulator's:")
+print("the planner on the other learned models is within 60 of the true simulator's:")
 print({name: bool(mean > best - 60) for name, mean in learned.items()})
 print(
     "on the RSSM it loses less than two thirds of what random actions lose:",
@@ -539,10 +572,11 @@ print(
 )
 
 # %% [markdown]
-# On the pendulum, with all this data, every model of one step is good enough. The RSSM is behind: it got a few hundred updates,
-# must infer its state before it can plan, and pays for that from some starts. More updates brought it nearer when we tried.
-# For the others: a comparison that everybody wins says nothing about who wins. What differs is how little data is enough, and
-# what happens where the data ends.
+# On the pendulum, with all this data, every model is good enough, the RSSM included, which must infer its state before it can
+# plan. It is the least sure of them: trained on batches of 32 instead of 16 it lost one start of the four (-652).
+# A comparison that everybody wins says nothing about who wins. TS1 and the members' mean are left out, since
+# they came within a point of TS-infinity when we tried. With the 60 transitions of above everybody loses: all three ended
+# below -1,350, worse than random actions. What differs is how much data is enough, and what happens where the data ends.
 #
 # ## PETS: act, store, refit
 #
@@ -562,11 +596,12 @@ for progress in pets(rod, live, rod_search, episodes=2, seed=11, **parts, **mine
 live_policy = pets_policy(after_one, rod, live, rod_search, 0, **parts, **mine)
 live_returns = evaluate(live_policy, make_pendulum, 4)
 print(f"planning on the model of 200 random steps: mean {live_returns.mean():.1f} over 4 episodes")
+print(f"the true simulator, on the same 4: {judged['true simulator'].mean():.1f}")
 
 # %% [markdown]
-# Several seeds, 20 evaluation episodes each, and the harder world take too long for a notebook. `python solutions/runs/09_pets.py`
-# made the numbers below; `wmcourse/runs/09_pets.json` holds them. One line is the median of the seeds, the band their range. Every point is an
-# evaluation of the model so far, on episodes that the agent never learns from.
+# More seeds and the harder world take too long for a notebook. `python solutions/runs/09_pets.py` made the numbers below;
+# `wmcourse/runs/09_pets.json` holds them. Where there are several seeds, the line is their median and the band their range.
+# Every point judges the model so far on episodes that the agent never learns from, 20 of the pendulum and 10 of the cart.
 
 # %%
 curves = json.loads(files("wmcourse").joinpath("runs/09_pets.json").read_text())
@@ -578,11 +613,13 @@ def series(task: str, key: str) -> tuple[list[int], Tensor]:
     return [p["steps"] for p in runs[0]], torch.tensor([[p[key] for p in run] for run in runs])
 
 
-fig, axes = plots.figure(1, 3, width=3.9, height=3.2)
-panels = [("pendulum", "return", "Pendulum-v1"), ("swing-up", "return", "CartPole swing-up")]
-for axis, (task, key, title) in zip(
-    axes, [*panels, ("swing-up", "stands", "CartPole swing-up")], strict=True
-):
+fig, axes = plots.figure(1, 3, width=3.9, height=3.4)
+panels = (
+    ("pendulum", "return", "Pendulum-v1: return"),
+    ("swing-up", "return", "CartPole swing-up: return"),
+    ("swing-up", "stands", "CartPole swing-up: does it stand?"),
+)
+for axis, (task, key, title) in zip(axes, panels, strict=True):
     steps, values = series(task, key)
     plots.curve(axis, steps, values, "PETS")
     for name in ("true model", "random"):
@@ -591,7 +628,7 @@ for axis, (task, key, title) in zip(
     axis.set(xlabel="real steps", ylabel="mean return", title=title)
 axes[0].axhline(-200, color="#CC79A7", linewidth=0.8, label="the claim")
 axes[2].set_ylabel("pole stands through\nthe last 50 steps (share)")
-axes[0].legend(fontsize=8)
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 plt.show()
 
 
@@ -610,20 +647,20 @@ print("real steps until the pole stands in at least half of the episodes, by see
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print("live, after 200 random steps: mean return at least -500:", bool(live_returns.mean() >= -500))
+print("live, after 200 random steps: mean return at least -400:", bool(live_returns.mean() >= -400))
 print(
     "Pendulum-v1: at least -200 within 600 real steps, median of the seeds:",
     np.median(on_rod) <= 600,
 )
 print(
-    "swing-up: stands in half of the episodes within 1,400, median of the seeds:",
-    np.median(on_cart) <= 1400,
+    "swing-up: stands in half of the episodes within 700, median of the seeds:",
+    np.median(on_cart) <= 700,
 )
 
 # %% [markdown]
-# On the pendulum one or two episodes say nearly everything: the torques are small, the equations smooth, and random torques
-# visit many angles. The cart's pole never gets up by accident. There the agent has to find what it does not know, episode by
-# episode, by trying what its model promises.
+# On the pendulum one to three episodes say nearly everything: the torques are small, the equations smooth, and random torques
+# visit many angles. More data does not help every time, though: follow the lower edge of the band. On the cart random forces
+# never hold the pole up. There the agent has to find what it does not know by trying what its model promises.
 #
 # ## When a planner believes too much
 #
@@ -635,7 +672,9 @@ print(
 #
 # $$ \hat r(s, a) = \frac{1}{M}\sum_m r_m(s, a) - \lambda \, \sqrt{\frac{1}{O}\sum_o \mathrm{Var}_m\big[\mu_{m,o}(s, a) / \text{scale}_o\big]} $$
 #
-# This is lesson 08's disagreement, used to plan. Members that agree cost nothing, whatever noise they predict.
+# This is lesson 08's disagreement, used to plan. Members that agree cost nothing, whatever noise they predict. Here all
+# members are asked about all rows, so `predict` takes them as they are, (R, O), and shows them to everybody; the particles'
+# (M, R / M, O) gave each member rows of its own.
 
 
 # %% exercise="penalized_step"
@@ -644,18 +683,18 @@ def penalized_step(
 ) -> tuple[Tensor, Tensor]:
     """An ensemble as one careful model: it moves to the members' mean, and pays for what they disagree about.
 
-    You may call `penalized_reward` of lesson 08.
+    The variance is over the members, with correction 0. You may call `penalized_reward` of lesson 08, imported above.
 
     Args:
-        predict: from obs (R, O) and action (R, A), shown to every member, to four things: mean and std of s',
-            (M, R, O) each; mean and std of the reward, (M, R) each.
+        predict: from obs (R, O) and action (R, A), shown to every member, to four things: mean and std of s'
+            itself, (M, R, O) each; mean and std of the reward, (M, R) each.
         obs: (R, O).
         action: (R, A).
-        scale: the size of a step in each dimension, above 0, (O,).
+        scale: the size of each dimension, here of a step in it, above 0, (O,).
         weight: lambda, in units of reward.
 
     Returns:
-        The next obs, (R, O), and the reward, (R,).
+        The next obs, (R, O), and the reward, (R,). Keep the graph: gradients must reach obs and action.
     """
     ### BEGIN SOLUTION
     mean, _, reward, _ = predict(obs, action)
@@ -692,6 +731,7 @@ with torch.no_grad():
     for weights in copies.net.parameters():
         weights.copy_(weights[:1].expand_as(weights))
 
+# %%
 LAMBDA = 1.0
 careful_model = partial(
     by_mean, low=limits_of(cart)[0], high=limits_of(cart)[1], step=penalized_step
@@ -702,15 +742,19 @@ watch = {
     "careful": careful_model(narrow, weight=LAMBDA),
     "careful without doubt": careful_model(copies, weight=LAMBDA),
 }
+unpriced = watch | {
+    "careful": watch["trusting"],
+    "careful without doubt": careful_model(copies, weight=0.0),
+}
 earned, tracks, promised = {}, {}, {}
 for name, model in watch.items():
     policy, track, promises = Policy(model, cart_search, dice()), [], []
 
-    def watched(obs: Tensor, policy=policy, track=track, promises=promises, model=model) -> Tensor:
-        """The policy, which notes what it sees, and what its plan of 25 steps promises."""
+    def watched(obs: Tensor, policy=policy, track=track, promises=promises, name=name) -> Tensor:
+        """The policy, which notes what it sees, and what its plan of 25 steps promises, no price taken off."""
         action = policy(obs)
         plan = torch.cat([action[:, None], policy.warm[:, :-1]], 1)
-        promises.append(imagined_return(model, obs, plan, 1.0))
+        promises.append(imagined_return(unpriced[name], obs, plan, 1.0))
         track.append(obs)
         return action
 
@@ -730,11 +774,11 @@ fig, axes = plots.figure(1, 3, width=3.9, height=3.0)
 for axis, name in zip(axes, ("true model", "trusting", "careful"), strict=True):
     color, style = plots.METHODS[name]
     moments = torch.arange(75) * 0.04
+    axis.plot(moments, kept(name)[0], color="0.75", linewidth=4, label="paid by the world")
     axis.plot(moments, promised[name][0, :75], color=color, linestyle=style, label="promised")
-    axis.plot(moments, kept(name)[0], color="black", linewidth=0.8, label="paid by the world")
-    axis.set(title=name, xlabel="seconds", ylim=(-3, 29))
+    axis.set(title=name, xlabel="seconds", ylim=(-1, 29))
+    axis.legend(fontsize=8, loc="lower right")
 axes[0].set_ylabel("return of the next 25 steps")
-axes[1].legend(fontsize=8, loc="lower right")
 plt.show()
 gap = {name: (promised[name][:, :75] - kept(name)).mean().item() for name in watch}
 print(
@@ -745,11 +789,17 @@ print(
 # NBVAL_CHECK_OUTPUT
 print("the trusting planner is promised at least 3 more than it is paid:", gap["trusting"] > 3)
 print("the true model keeps its promises to within 3:", abs(gap["true model"]) < 3)
+print(
+    "the careful planner keeps them better than the trusting:",
+    abs(gap["careful"]) < gap["trusting"],
+)
 
 # %% [markdown]
+# What the careful planner is promised is shown without the price, so that all three compare.
+#
 # One seed is an anecdote. `python solutions/runs/09_exploit.py` repeated it, with two demonstrations instead of three, which
-# is harder: several seeds, each with demonstrations and an ensemble of its own, ten episodes for each planner. The axis is the *recovered share*: 0 is what random actions earn,
-# 1 is what the planner in the true simulator earns.
+# is harder: five seeds, each with demonstrations and an ensemble of its own, ten episodes for each planner. The axis is the
+# *recovered share*: 0 is what random actions earn, 1 is what the planner in the true simulator earns.
 
 # %%
 exploit = json.loads(files("wmcourse").joinpath("runs/09_exploit.json").read_text())
@@ -780,14 +830,15 @@ left.axvline(0.8, color="black", linewidth=0.8, label="the claim")
 left.axvline(1.0, color="black", linestyle=":", label="true model")
 left.set_yticks(range(3), list(shares))
 left.set(xlabel="recovered share, by seed", xlim=(-0.05, 1.1), title="A price on doubt cures")
-left.invert_yaxis()
-left.legend(fontsize=8, loc="lower left")
-plots.curve(right, range(len(WEIGHTS)), by_weight.T, "careful")
+left.set_ylim(3.4, -0.5)  # room for the legend
+left.legend(fontsize=8, loc="lower left", ncols=2)
+for values in by_weight.T:
+    right.plot(values, color=plots.METHODS["careful"][0], marker="o", markersize=3, alpha=0.6)
 right.set_xticks(range(len(WEIGHTS)), [f"{w:g}" for w in WEIGHTS])
 right.set(
-    xlabel="weight of the penalty",
+    xlabel="weight of the penalty (a line a seed)",
     ylabel="recovered share",
-    title="Neither none nor too much",
+    title="Neither too little nor too much",
     ylim=(0, 1.1),
 )
 plt.show()
@@ -795,6 +846,8 @@ for name, values in shares.items():
     print(
         f"{name:<22} recovered, by seed: {[round(v, 2) for v in values]}, median {np.median(values):.2f}"
     )
+for weight, values in zip(WEIGHTS, by_weight, strict=True):
+    print(f"weight {weight:<4g} median {values.median():.2f}, worst seed {values.min():.2f}")
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -805,28 +858,32 @@ print(
 )
 print("without it at least a fifth less:", median["trusting"] <= median["careful"] - 0.2)
 print(
-    "members that cannot disagree: as bad as no penalty, or worse:",
-    median["careful without doubt"] <= median["careful"] - 0.2,
+    "members that cannot disagree are worse than no penalty, with every seed:",
+    all(a < b for a, b in zip(shares["careful without doubt"], shares["trusting"], strict=True)),
 )
+worst = dict(zip(WEIGHTS, by_weight.amin(1).tolist(), strict=True))
+print("weight 1 recovers over 75 % with every seed:", worst[1.0] > 0.75)
+print("weights 0.3 and 3 fall below 60 % with some seed:", max(worst[0.3], worst[3.0]) < 0.6)
 
 # %% [markdown]
 # The control is the point. The members of *careful without doubt* are no worse as a model than one network is. The formula is
 # the same, the weight is the same. Only the disagreement is gone, and with it the cure. So it was the members' doubt that helped.
 #
+# The weight is in units of reward, and nobody tells you the right one. Weight 3 is the best with three seeds of five, and
+# with one it recovers less than half.
+#
 # What this does not show: that disagreement always finds the holes. Members that share an error agree about it, and lesson
-# 08 showed you how that comes about. And the weight is in units of reward: with too much of it the planner fears
-# everything off the path, and a better path, too.
+# 08 showed you how that comes about.
 #
 # ## What could go wrong, and how you would see it
 #
 # | mistake | what you see |
 # |---|---|
-# | elites over all starts together | one world is solved, the others drift; with one world nothing shows |
-# | no floor under std | the first plan is fine; the later ones are its copies, and the world moves on without them |
-# | the warm start moved twice, or not at all | the pendulum swings well and does not hold: it acts by a plan from 0.05 s ago |
+# | elites over all starts together | of six swing-ups two go well, and the mean is 43 instead of 70; with one world nothing shows |
+# | the warm start forgotten | nothing breaks, but each search begins at zeros: the swing-up earns 53 instead of 70 |
 # | rows not put back after sorting by member | scores look plausible and have nothing to do with their plans; the agent acts at random |
 # | a model's nan or infinity | `topk` takes nan for the best of all: one broken plan wins every search (the package scores it lowest) |
-# | horizon too short | the swing-up earns a little at once and never swings back to gain speed |
+# | horizon too short | at 10 steps instead of 25 the swing-up earns 31 instead of 70: what pays later is out of sight |
 # | imagined return far above the real one | the planner has found a hole in its model: compare the two at every episode |
 #
 # ## Links
