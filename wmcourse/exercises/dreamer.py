@@ -171,6 +171,7 @@ def _(answer: Callable, draw: Draw) -> None:
 def _(answer: Callable, draw: Draw) -> None:
     reward, value, discount, _ = _return_inputs(draw)
     right = _by_loop(reward, value, discount, 1.0)
+    but_last = reward[:, :-1], value[:, :-1], discount[:, :-1]
     expect_close(
         answer(reward, value, discount, 1.0),
         right,
@@ -185,9 +186,7 @@ def _(answer: Callable, draw: Draw) -> None:
             "the last value is counted twice, or discounted twice": _by_loop(
                 reward, value, discount, 1.0, discount[:, -1] * value[:, -1]
             ),
-            LAST_IS_VALUE: torch.cat(
-                [_by_loop(*(x[:, :-1] for x in (reward, value, discount)), 1.0, value[:, -1]), value[:, -1:]], 1
-            ),
+            LAST_IS_VALUE: torch.cat([_by_loop(*but_last, 1.0, value[:, -1]), value[:, -1:]], 1),
             BACKWARDS: right.flip(1),
             "the loop runs from the first step on: the return of s_k needs that of s_{k+1}": _by_loop(
                 reward.flip(1), value.flip(1), discount.flip(1), 1.0
