@@ -20,7 +20,7 @@ from tests.banks.proof import all_banks
 from wmcourse.exercises import find
 from wmcourse.grading.mistake import Crashed, Mistake, TimeUp
 from wmcourse.grading.remote import Raised
-from wmcourse.grading.sandbox import exposed
+from wmcourse.grading.sandbox import Limits, exposed
 from wmcourse.grading.verdict import grade_answer
 from wmcourse.grading.wall import ROOT, Peer
 from wmcourse.grading.wire import Blobs, Line, Packer, Unpacker, WireError, tensors_of
@@ -450,10 +450,10 @@ def test_what_is_too_large_is_said_and_the_next_call_works() -> None:
 
 @pytest.mark.parametrize("bank", all_banks(), ids=lambda bank: bank.id)
 def test_an_answer_gets_the_same_verdict_on_both_sides(bank) -> None:
-    exercise = find(bank.id)
+    exercise, seconds = find(bank.id), Limits().exercise  # as the grader has it: each call over the wall takes its time
     for answer in [*bank.rights, *(entry.answer for entry in bank.wrongs[::4])]:
-        here = grade_answer(exercise, answer, seed=3)
+        here = grade_answer(exercise, answer, seed=3, seconds=seconds)
         with other_side(lambda answer=answer: answer, dice=True) as peer:
-            there = grade_answer(exercise, peer.call(ROOT, None, (), {}), seed=3)
+            there = grade_answer(exercise, peer.call(ROOT, None, (), {}), seed=3, seconds=seconds)
         kinds = [[(case.name, case.kind) for case in verdict.cases] for verdict in (here, there)]
         assert kinds[0] == kinds[1], f"{answer.__name__}\nhere: {here}\nthere: {there}"
