@@ -309,12 +309,16 @@ def _linear_return(
     open_loop: bool = False,
     undiscounted: bool = False,
     late: bool = False,
+    transposed: bool = False,
 ) -> Tensor:
     """The return of one trajectory, in double precision; with the mistakes that are easily made."""
     total, state = start.new_zeros((), dtype=torch.float64), start.double()
     for k in range(horizon):
         action = gain @ (state.detach() if open_loop else state)
-        following = dynamics.double() @ state + control.double() @ action
+        moved = dynamics.double() @ state
+        if transposed:  # the same number, with the gradient of the transpose
+            moved = dynamics.double().T @ state + (moved - dynamics.double().T @ state).detach()
+        following = moved + control.double() @ action
         paid = state if late else following
         cost = paid @ state_cost.double() @ paid + action @ action_cost.double() @ action
         total = total - (1.0 if undiscounted else gamma**k) * cost
@@ -389,7 +393,7 @@ def _(answer: Callable, draw: Draw) -> None:
             "s_k is paid at step k: r_k is paid for s_{k+1}": _slope(inputs, late=True),
             "the sign: this is the gradient of the cost": -_slope(inputs),
             "only the last step is looked at": _slope(inputs) - _slope((*inputs[:6], inputs[6] - 1, inputs[7])),
-            "back through A goes its transpose: s_{k+1} = A s_k, so dJ/ds_k takes Aᵀ": _straight_through(inputs),
+            "back through A goes its transpose: s_{k+1} = A s_k, so dJ/ds_k takes Aᵀ": _slope(inputs, transposed=True),
             "nothing is carried: each step is blamed for its own costs alone": _no_carry(inputs),
         },
         tolerance=1e-3,
@@ -404,20 +408,6 @@ def _no_carry(inputs: Linear) -> Tensor:
         following = dynamics @ state + control @ action
         by_action = -2 * gamma**k * (control.T @ state_cost @ following + action_cost @ action)
         total, state = total + torch.outer(by_action, state), following
-    return total
-
-
-def _straight_through(inputs: Linear) -> Tensor:
-    """The way back with A where its transpose belongs."""
-    dynamics, control, state_cost, action_cost, gain, start, horizon, gamma = inputs
-    states = [start]
-    for _ in range(horizon):
-        states.append(dynamics @ states[-1] + control @ (gain @ states[-1]))
-    total, carried = torch.zeros_like(gain), torch.zeros_like(start)
-    for k in reversed(range(horizon)):
-        by_next = carried - 2 * gamma**k * state_cost @ states[k + 1]
-        by_action = control.T @ by_next - 2 * gamma**k * action_cost @ (gain @ states[k])
-        total, carried = total + torch.outer(by_action, states[k]), dynamics @ by_next + gain.T @ by_action
     return total
 
 

@@ -148,9 +148,10 @@ def _read_all(submission: Submission, wall: Wall, view: Path, until: float) -> A
         answers.stubs |= set(handin.stubs)
         for id in handin.answers.keys() - set(handin.stubs):
             source, before = handin.answers[id], answers.found.get(id)
-            if before and id in checked and id not in handin.checked:
+            checked_here, checked_before = id in handin.checked, id in checked
+            if before and checked_before and not checked_here:
                 continue
-            if before and before[0].strip() != source.strip() and (id in checked) == (id in handin.checked):
+            if before and checked_before == checked_here and before[0].strip() != source.strip():
                 answers.said[id] = f"{id} is answered differently in two notebooks; the one in {name} counts"
             answers.found[id] = source, handin.relies_on[id]
         checked.update(handin.checked)
