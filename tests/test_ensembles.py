@@ -91,10 +91,11 @@ def test_a_stacked_member_learns_as_if_alone() -> None:
         assert torch.allclose(mine[0], theirs[1], atol=1e-5)
 
 
-def test_a_row_that_rounding_put_behind_the_last_is_the_last() -> None:
-    data = recordings(60, 0)
-    top = torch.full((3, 60), 60)  # what a share just below 1 may become in float32
-    en.fit_ensemble(data, seed=0, members=3, hidden=(8,), steps=1, batch=8, bootstrap=lambda uniform: top)
+@pytest.mark.parametrize("count", [1, 3, 60, 1_023, 2**20 + 1, 3_999_999])
+def test_the_largest_share_below_1_is_the_last_row_and_is_not_rounded_behind_it(count: int) -> None:
+    share = torch.nextafter(torch.tensor(1.0), torch.tensor(0.0))  # in float32, the largest that torch.rand draws
+    rows = en.bootstrap_rows(share.expand(1, count))
+    assert rows.unique().tolist() == [count - 1]
 
 
 def test_each_member_has_its_own_bootstrap_and_start() -> None:

@@ -237,8 +237,7 @@ def fit_ensemble(
     inputs, targets = columns(data)
     inputs = standardize(inputs, model.input_mean, model.input_std)
     targets = standardize(targets, model.target_mean, model.target_std)
-    uniform = torch.rand(net.members, len(inputs), generator=generator)
-    rows = bootstrap(uniform).clamp(max=len(inputs) - 1)  # float32 may round N * uniform up to N
+    rows = bootstrap(torch.rand(net.members, len(inputs), generator=generator))
 
     def loss() -> Tensor:
         index = rows.gather(1, torch.randint(rows.shape[1], (net.members, batch), generator=generator))
